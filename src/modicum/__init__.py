@@ -1,0 +1,44 @@
+"""modicum: learn well from little."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "errors": "modicum.errors",
+    "read_events": "modicum.data.readers:read_events",
+    "audit": "modicum.data.audit:audit",
+    "split": "modicum.data.split:split",
+    "load_sample": "modicum.data.samples:load_sample",
+    "evaluate": "modicum.evaluation.evaluate:evaluate",
+    "compare": "modicum.evaluation.compare:compare",
+    "load": "modicum.bundle:load",
+    "Popularity": "modicum.methods.sequential.popularity:Popularity",
+    "Transitions": "modicum.methods.sequential.transitions:Transitions",
+    "GRU4Rec": "modicum.methods.sequential.gru4rec:GRU4Rec",
+    "SASRec": "modicum.methods.sequential.sasrec:SASRec",
+    "BERT4Rec": "modicum.methods.sequential.bert4rec:BERT4Rec",
+    "Decoder": "modicum.nn.decoder:Decoder",
+    "LLMRec": "modicum.methods.sequential.llmrec:LLMRec",
+    "SLMRec": "modicum.methods.sequential.slmrec:SLMRec",
+}
+
+__version__ = "0.1.0"
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that ``import modicum`` stays light."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'modicum' has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    value = import_module(module)
+    if attribute:
+        value = getattr(value, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Tables in: readers, vocabulary, histories, splits, audit, sample data, simulators. No torch."""

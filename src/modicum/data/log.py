@@ -1,0 +1,68 @@
+"""The event log: one row per event, under canonical column names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import polars as pl
+
+ROLES = ("user", "item", "time", "domain", "behaviour", "value")
+"""Canonical column names of an event log; ``user`` and ``item`` are always there."""
+
+REJECTED = {
+    "file": pl.String,
+    "row": pl.Int64,
+    "column": pl.String,
+    "problem": pl.String,
+    "content": pl.String,
+}
+"""Schema of the rows that a lenient reader kept aside; ``row`` counts data rows from 1."""
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """A table of events with known roles, in the order of its source.
+
+    Args:
+        scan: lazy frame with the columns ``user``, ``item`` and those of ``time``, ``domain``,
+            ``behaviour``, ``value`` that the source has; ``time`` is ``Datetime('us')``, UTC.
+            It is read from its source each time it is collected, so logs larger than memory work.
+        source: where the events came from, for messages and reports.
+        columns: role -> name of the source's column.
+        rejected: rows kept aside by ``on_error="skip"``, with file, row, column and problem.
+        notes: what the reader guessed or assumed, one sentence each.
+
+    >>> log = EventLog(pl.LazyFrame({"user": [1, 1], "item": ["a", "b"]}), source="example")
+    >>> len(log), log.has("time")
+    (2, False)
+    """
+
+    scan: pl.LazyFrame
+    source: str
+    columns: dict[str, str] = field(default_factory=dict)
+    rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED))
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        return self.scan.collect_schema()
+
+    def has(self, role: str) -> bool:
+        """Tell whether the log has a column for ``role``."""
+        return role in self.schema
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """All events in memory, in source order."""
+        return self.scan.collect()
+
+    @cached_property
+    def _num_events(self) -> int:
+        return int(self.scan.select(pl.len()).collect(engine="streaming").item())
+
+    def __len__(self) -> int:
+        return self._num_events
+
+    def __repr__(self) -> str:
+        return f"EventLog({len(self):,} events from {self.source}; roles: {', '.join(self.schema)})"

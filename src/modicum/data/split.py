@@ -1,0 +1,266 @@
+"""Splits: what may be learnt from, and what must be predicted."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from modicum.data.histories import Histories
+from modicum.data.log import EventLog
+from modicum.data.vocabulary import Vocabulary
+from modicum.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from modicum.data.audit import Audit
+
+TARGETS = ("all", "first", "last")
+TAIL_EVENTS = 10
+"""A user or an item with fewer training events than this is in the tail."""
+
+
+class LeakWarning(UserWarning):
+    """A protocol was chosen by name that is known to leak."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Events to predict, each from all that its user did before it.
+
+    Args:
+        histories: every event up to the last target, training events included.
+        targets: (Q,) positions of the target events in ``histories.item_rows``, ascending.
+        user_events: (U,) training events of each user of ``histories``.
+        item_events: (N + 1,) training events of each item row.
+        protocol: how the targets were chosen, for reports: ``split``, ``targets``, cut times.
+
+    The input of query ``q`` is ``histories.item_rows[starts[q]:targets[q]]``.
+    """
+
+    histories: Histories
+    targets: np.ndarray
+    user_events: np.ndarray
+    item_events: np.ndarray
+    protocol: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        """(Q,) user position of each query."""
+        return np.searchsorted(self.histories.offsets, self.targets, side="right") - 1
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """(Q,) position of the oldest event of each query's user."""
+        return self.histories.offsets[self.users]
+
+    @property
+    def target_rows(self) -> np.ndarray:
+        """(Q,) item row of each target; rows above the training items were never seen."""
+        return self.histories.item_rows[self.targets]
+
+    def take(self, which: np.ndarray) -> Queries:
+        """Return the queries at positions ``which`` (or where a mask is true)."""
+        return Queries(
+            self.histories, self.targets[which], self.user_events, self.item_events, self.protocol
+        )
+
+    @cached_property
+    def strata(self) -> dict[str, np.ndarray]:
+        """Name -> (Q,) mask; the user strata cover each query once, so do the item strata.
+
+        ``no history``: nothing is known of the user; ``cold``: no training event, but events
+        since; ``tail``: fewer than ``TAIL_EVENTS`` training events; ``warm``: more.
+        ``unseen item``, ``tail item``, ``warm item``: the same of the target's training events.
+        """
+        user = self.user_events[self.users]
+        item = self.item_events[self.target_rows]
+        empty = self.targets == self.starts
+        return {
+            "warm": ~empty & (user >= TAIL_EVENTS),
+            "tail": ~empty & (user > 0) & (user < TAIL_EVENTS),
+            "cold": ~empty & (user == 0),
+            "no history": empty,
+            "warm item": item >= TAIL_EVENTS,
+            "tail item": (item > 0) & (item < TAIL_EVENTS),
+            "unseen item": item == 0,
+        }
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training events, and the queries that judge what was learnt from them.
+
+    Args:
+        train: training events; its vocabulary holds the training items only.
+        validation: queries for choosing (early stopping, hyper-parameters).
+        test: queries for the final word.
+        protocol: kind of split, cut times, targets.
+        log: the log that was split, for the audit.
+    """
+
+    train: Histories
+    validation: Queries
+    test: Queries
+    protocol: dict[str, str]
+    log: EventLog
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The audit of the log together with this split."""
+        from modicum.data.audit import audit
+
+        return audit(self.log, split=self)
+
+
+def split(
+    log: EventLog,
+    *,
+    by: Literal["time", "last-item"] = "time",
+    targets: Literal["all", "first", "last"] = "all",
+    validation: float = 0.1,
+    test: float = 0.1,
+) -> Split:
+    """Split a log by global time, or (by name only) by each user's last items.
+
+    By time, the cuts are the times of the events at the quantiles ``1 - validation - test`` and
+    ``1 - test``; events at a cut time lie after it. Every later event is a query whose input is
+    all that its user did before.
+
+    Args:
+        log: the events.
+        by: ``"time"``, or ``"last-item"``: the last event of each user is the test target and the
+            one before it the validation target. That protocol learns from the future of other
+            users, so a warning says so.
+        targets: ``"all"`` events after a cut, or only each user's ``"first"`` or ``"last"``.
+        validation, test: shares of the events, in (0, 1).
+
+    Raises:
+        DataError: a share is out of range, the log has no time to split by, or one part is empty.
+
+    >>> import polars as pl
+    >>> from datetime import datetime
+    >>> days = [datetime(2024, 1, day) for day in range(1, 11)]
+    >>> log = EventLog(pl.LazyFrame({"user": 1, "item": list("abcabcabca"), "time": days}), "example")
+    >>> parts = split(log)
+    >>> parts.train.num_events, len(parts.validation), len(parts.test)
+    (8, 1, 1)
+    """
+    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
+        raise DataError(
+            f"validation={validation} and test={test} are shares of the events: "
+            "each above 0, together below 1"
+        )
+    if targets not in ("all", "first", "last"):
+        raise DataError(f"targets={targets!r} is not known; {nearest(targets, TARGETS)}")
+    if by == "time":
+        return _by_time(log, targets, validation, test)
+    if by == "last-item":
+        return _by_last_item(log)
+    raise DataError(f"by={by!r} is not known; use 'time' or 'last-item'")
+
+
+def _by_time(log: EventLog, targets: str, validation: float, test: float) -> Split:
+    if not log.has("time"):
+        raise DataError(
+            f"{log.source} has no time column, so it cannot be split by time; name the column "
+            "with time=..., or use by='last-item' if the rows are in order"
+        )
+    events = Histories.from_log(log)
+    ordered = np.sort(events.times)
+    begin, end = (
+        ordered[min(int(round(share * len(ordered))), len(ordered) - 1)]
+        for share in (1 - validation - test, 1 - test)
+    )
+    del ordered
+    protocol = {
+        "split": "global time",
+        "targets": targets,
+        "validation from": str(np.datetime64(int(begin), "us")),
+        "test from": str(np.datetime64(int(end), "us")),
+    }
+    later = {
+        "validation": (events.times >= begin) & (events.times < end),
+        "test": events.times >= end,
+    }
+    return _assemble(
+        log,
+        events,
+        training=events.times < begin,
+        validation=_choose(events, later["validation"], targets),
+        test=_choose(events, later["test"], targets),
+        protocol=protocol,
+    )
+
+
+def _by_last_item(log: EventLog) -> Split:
+    warnings.warn(
+        "by='last-item' trains on events that lie after other users' test events: popularity and "
+        "transitions of the future leak into training, and the figures are flattered; use it only "
+        "to compare with published numbers",
+        LeakWarning,
+        stacklevel=3,
+    )
+    events = Histories.from_log(log)
+    enough = events.lengths >= 3
+    last = events.offsets[1:][enough] - 1
+    training = np.ones(events.num_events, dtype=bool)
+    training[last] = training[last - 1] = False
+    return _assemble(
+        log,
+        events,
+        training=training,
+        validation=last - 1,
+        test=last,
+        protocol={"split": "last item of each user (leaks the future)", "targets": "last"},
+    )
+
+
+def _choose(events: Histories, mask: np.ndarray, targets: str) -> np.ndarray:
+    """Return the positions where ``mask`` is true, all or one for each user."""
+    at = np.flatnonzero(mask)
+    if targets == "all" or not len(at):
+        return at
+    users = np.searchsorted(events.offsets, at, side="right")
+    change = users[1:] != users[:-1]
+    edge = [True, *change] if targets == "first" else [*change, True]
+    return at[np.array(edge)]
+
+
+def _assemble(
+    log: EventLog,
+    events: Histories,
+    *,
+    training: np.ndarray,
+    validation: np.ndarray,
+    test: np.ndarray,
+    protocol: dict[str, str],
+) -> Split:
+    for part, size in (
+        ("training", training.sum()),
+        ("validation", len(validation)),
+        ("test", len(test)),
+    ):
+        if size == 0:
+            raise DataError(
+                f"the {part} part of {log.source} ({events.num_events} events) is empty: "
+                "too few events, or too many at one time"
+            )
+    events = events.with_first(
+        np.bincount(events.item_rows[training], minlength=events.num_items + 1) > 0
+    )
+    train = events.keep(training)
+    item_events = train.item_counts
+    known = int(np.count_nonzero(item_events))
+    train = replace(train, vocabulary=Vocabulary(events.vocabulary.ids.head(known)))
+    user_events = np.bincount(events.event_users[training], minlength=events.num_users)
+    queries = [
+        Queries(events, targets, user_events, item_events, protocol | {"part": part})
+        for part, targets in (("validation", validation), ("test", test))
+    ]
+    return Split(train, *queries, protocol=protocol, log=log)

@@ -1,0 +1,1 @@
+"""Metrics as one value per user, strata, intervals, paired tests, reports. No torch."""
