@@ -29,9 +29,9 @@ class Histories:
     >>> log = EventLog(pl.LazyFrame({"user": [2, 1, 2], "item": ["b", "a", "a"]}), source="example")
     >>> h = Histories.from_log(log)
     >>> h.user_ids.to_list(), h.vocabulary.ids.to_list()
-    ([1, 2], ['a', 'b'])
+    ([1, 2], ['b', 'a'])
     >>> h.item_rows, h.offsets
-    (array([1, 2, 1], dtype=int32), array([0, 1, 3]))
+    (array([2, 1, 2], dtype=int32), array([0, 1, 3]))
     """
 
     user_ids: pl.Series

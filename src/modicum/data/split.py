@@ -174,7 +174,7 @@ def _by_time(log: EventLog, targets: str, validation: float, test: float) -> Spl
     events = Histories.from_log(log)
     ordered = np.sort(events.times)
     begin, end = (
-        ordered[min(int(round(share * len(ordered))), len(ordered) - 1)]
+        ordered[min(round(share * len(ordered)), len(ordered) - 1)]
         for share in (1 - validation - test, 1 - test)
     )
     del ordered
