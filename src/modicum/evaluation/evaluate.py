@@ -1,0 +1,159 @@
+"""Judge a model by queries: rank every target, and put the figures in a report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from modicum.data.split import Queries, Split
+from modicum.data.vocabulary import UNKNOWN
+from modicum.errors import DataError, SettingError
+from modicum.evaluation.candidates import FULL, sample_negatives, sample_size
+from modicum.evaluation.metrics import coverage, ranking_metrics
+from modicum.evaluation.ranking import Ranker, Ranking
+from modicum.evaluation.report import Report
+from modicum.evaluation.strata import average_by_user
+
+
+def evaluate(
+    model: Ranker,
+    queries: Queries,
+    k: int | Sequence[int] = (1, 5, 10),
+    *,
+    exclude_seen: bool = True,
+    candidates: str | None = None,
+    seed: int = 0,
+) -> Report:
+    """Rank the target of each query among all items, and average the metrics by user.
+
+    Args:
+        model: a fitted recommender.
+        queries: what to predict, such as ``split.test``.
+        k: lengths of the lists for HR@k, NDCG@k and coverage@k.
+        exclude_seen: leave out items of the query's history; a target among them cannot be found.
+        candidates: by name only, ``"sampled-999"``: rank each target among 999 random training
+            items that its user never had. Such figures flatter every model and can reverse their
+            order, so the report is marked in all its forms; coverage is left out.
+        seed: of the sampled candidates and of the report's intervals.
+
+    Raises:
+        DataError: there are no queries, a whole split was passed, a user has too few items left
+            to sample from, or the model broke the contract of ``Ranker``.
+        SettingError: ``k`` or ``candidates`` is not usable.
+
+    >>> from datetime import datetime
+    >>> from modicum.data.log import EventLog
+    >>> from modicum.data.split import split
+    >>> days = [datetime(2024, 1, day) for day in range(1, 21)]
+    >>> log = EventLog(pl.LazyFrame({"user": [1, 2] * 10, "item": 1, "time": days}), "example")
+    >>> parts = split(log)
+    >>> class Second:
+    ...     name, vocabulary = "second", parts.train.vocabulary
+    ...     def rank(self, queries, k, **settings):
+    ...         n = len(queries)
+    ...         return Ranking(ranks=np.full(n, 2.0), top=np.zeros((n, k), dtype=np.int32))
+    >>> evaluate(Second(), parts.test, k=3).per_user.drop("ndcg@3")
+    shape: (2, 4)
+    ┌──────┬─────────┬──────┬─────┐
+    │ user ┆ queries ┆ hr@3 ┆ mrr │
+    │ ---  ┆ ---     ┆ ---  ┆ --- │
+    │ i64  ┆ i64     ┆ f64  ┆ f64 │
+    ╞══════╪═════════╪══════╪═════╡
+    │ 1    ┆ 1       ┆ 1.0  ┆ 0.5 │
+    │ 2    ┆ 1       ┆ 1.0  ┆ 0.5 │
+    └──────┴─────────┴──────┴─────┘
+    """
+    _require_queries(queries)
+    cuts = _cuts(k)
+    queries = queries.take(np.argsort(queries.targets, kind="stable"))
+    negatives = None
+    if candidates is not None:
+        negatives = sample_negatives(queries, sample_size(candidates), seed=seed)
+    ranking = model.rank(queries, cuts[-1], exclude_seen=exclude_seen, candidates=negatives)
+    _require_ranking(model, ranking, len(queries), cuts[-1])
+    num_items = len(model.vocabulary)
+    return Report(
+        per_stratum=average_by_user(queries, ranking_metrics(ranking.ranks, cuts)),
+        coverage=coverage(ranking.top, num_items, cuts) if candidates is None else {},
+        protocol={
+            "model": model.name,
+            **queries.protocol,
+            "candidates": candidates or FULL,
+            "catalogue": num_items,
+            "exclude_seen": exclude_seen,
+            "k": cuts,
+            "queries": len(queries),
+            "users": len(np.unique(queries.users)),
+            "unknown targets": _unknown_share(model, queries),
+            "seen targets": _seen_share(queries) if exclude_seen else 0.0,
+            "seed": seed,
+            "queries digest": _digest(queries),
+        },
+    )
+
+
+def _require_queries(queries: Any) -> None:
+    if isinstance(queries, Split):
+        raise DataError(
+            "evaluate got a whole split; pass the queries to judge by: split.test for the final "
+            "word, split.validation for choosing"
+        )
+    if not isinstance(queries, Queries):
+        raise DataError(
+            f"evaluate got a {type(queries).__name__} where queries belong; pass split.test or "
+            "split.validation of mo.split(log)"
+        )
+    if not len(queries):
+        raise DataError(
+            "there are no queries to evaluate; check the split or the mask they are from"
+        )
+
+
+def _cuts(k: int | Sequence[int]) -> list[int]:
+    cuts = sorted({k} if isinstance(k, int) else set(k))
+    if not cuts or not all(isinstance(cut, int) and cut >= 1 for cut in cuts):
+        raise SettingError(f"k={k!r}: lists have a length of 1 or more, such as k=(1, 5, 10)")
+    return cuts
+
+
+def _require_ranking(model: Ranker, ranking: Ranking, num_queries: int, k: int) -> None:
+    wanted = ((num_queries,), (num_queries, k))
+    shapes = (ranking.ranks.shape, ranking.top.shape)
+    if shapes != wanted:
+        raise DataError(
+            f"{model.name}.rank returned ranks and top of shapes {shapes}; wanted {wanted}"
+        )
+    if not (ranking.ranks >= 1).all():
+        raise DataError(f"{model.name}.rank returned ranks below 1 or NaN; ranks count from 1")
+
+
+def _unknown_share(model: Ranker, queries: Queries) -> float:
+    """Return the share of targets that the model cannot recommend."""
+    rows, counts = np.unique(queries.target_rows, return_counts=True)
+    known = model.vocabulary.rows(queries.histories.vocabulary.names(rows))
+    return float(counts[known == UNKNOWN].sum() / len(queries))
+
+
+def _seen_share(queries: Queries) -> float:
+    """Return the share of targets that their user had before."""
+    histories = queries.histories
+    pairs = histories.event_users * (histories.num_items + 1) + histories.item_rows
+    first = pl.Series(pairs).is_first_distinct().to_numpy()
+    return float(1 - first[queries.targets].mean())
+
+
+def _digest(queries: Queries) -> str:
+    """Return what tells these queries from others: users, times and items of the targets."""
+    histories = queries.histories
+    columns = (
+        queries.targets,
+        queries.users,
+        histories.times[queries.targets],
+        queries.target_rows,
+    )
+    content = b"".join(np.ascontiguousarray(column, dtype="<i8").tobytes() for column in columns)
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,273 @@
+"""The report of an evaluation: one value per user, and everything that can be read from it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from modicum.errors import DataError, ResourceError
+from modicum.evaluation.candidates import FULL
+from modicum.evaluation.statistics import bootstrap_interval
+from modicum.evaluation.strata import ALL
+
+FORMAT = "modicum report"
+VERSION = 1
+
+KEYS = ("user", "stratum", "queries")
+"""Columns of ``per_stratum`` beside the metrics."""
+
+REQUIRED = (
+    "model",
+    "split",
+    "targets",
+    "candidates",
+    "exclude_seen",
+    "k",
+    "queries",
+    "users",
+    "unknown targets",
+    "seen targets",
+    "seed",
+    "queries digest",
+)
+"""What a protocol must say before a report can be shown."""
+
+OF_THE_MODEL = ("model", "catalogue", "unknown targets", "training seeds")
+"""What a protocol says of the model rather than of how it was judged."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Report:
+    """How well a model ranks, by user and stratum, with intervals over users.
+
+    Args:
+        per_stratum: one row per stratum and user: ``user``, ``stratum``, ``queries``, the metrics.
+        coverage: ``coverage@k`` -> share of the catalogue that was recommended to anyone.
+        protocol: how it was measured; see ``REQUIRED``.
+        seed_sd: of a report averaged over training seeds, the standard deviation of each mean:
+            ``metric``, ``stratum``, ``seed_sd``.
+    """
+
+    per_stratum: pl.DataFrame
+    coverage: dict[str, float]
+    protocol: dict[str, Any]
+    seed_sd: pl.DataFrame | None = None
+
+    def __post_init__(self) -> None:
+        lacking = [name for name in KEYS if name not in self.per_stratum.columns]
+        if lacking or not self.metrics:
+            raise DataError(
+                f"a report needs the columns {', '.join(KEYS)} and metrics; it has "
+                f"{', '.join(self.per_stratum.columns) or 'none'}"
+            )
+        wrong = [name for name in self.metrics if not self.per_stratum[name].dtype.is_float()]
+        if wrong:
+            raise DataError(f"the metrics of a report are floats; {', '.join(wrong)} are not")
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that have a value for each user."""
+        return [name for name in self.per_stratum.columns if name not in KEYS]
+
+    @property
+    def strata(self) -> list[str]:
+        """Names of the strata that have queries."""
+        return self.per_stratum["stratum"].unique(maintain_order=True).to_list()
+
+    @property
+    def sampled(self) -> bool:
+        """Whether targets were ranked among sampled candidates."""
+        return self.protocol.get("candidates") != FULL
+
+    @cached_property
+    def per_user(self) -> pl.DataFrame:
+        """One row per user, over all the user's queries."""
+        return self.values(ALL).drop("stratum")
+
+    def values(self, stratum: str) -> pl.DataFrame:
+        """Return the rows of one stratum."""
+        return self.per_stratum.filter(pl.col("stratum") == stratum)
+
+    @cached_property
+    def summary(self) -> pl.DataFrame:
+        """Mean over users with its 95 % bootstrap interval: metric, stratum, mean, low, high, n.
+
+        ``n`` counts users. There is no interval for coverage, nor for a single user. Reports over
+        seeds have ``seed_sd`` beside, sampled ones ``candidates``.
+        """
+        rows = []
+        for stratum in self.strata:
+            values = self.values(stratum).select(self.metrics).to_numpy()
+            low, high = bootstrap_interval(values, seed=self.protocol.get("seed", 0))
+            rows.append(
+                pl.DataFrame(
+                    {
+                        "metric": self.metrics,
+                        "stratum": [stratum] * len(self.metrics),
+                        "mean": values.mean(axis=0),
+                        "low": low,
+                        "high": high,
+                        "n": [len(values)] * len(self.metrics),
+                    }
+                )
+            )
+        everyone = rows[0]["n"][0]
+        shares = [
+            {"metric": name, "stratum": ALL, "mean": share, "n": everyone}
+            for name, share in self.coverage.items()
+        ]
+        summary = pl.concat([rows[0], pl.DataFrame(shares, schema=rows[0].schema), *rows[1:]])
+        summary = summary.with_columns(pl.col("low", "high").fill_nan(None))
+        if self.seed_sd is not None:
+            keys = ["metric", "stratum"]
+            summary = summary.join(self.seed_sd, on=keys, how="left", maintain_order="left")
+        if self.sampled:
+            summary = summary.with_columns(candidates=pl.lit(self.protocol.get("candidates")))
+        return summary
+
+    def differences(self, other: Report) -> list[str]:
+        """Say how another report was measured differently; nothing where both can be compared."""
+        ignored = set(OF_THE_MODEL) if self.sampled else {*OF_THE_MODEL, "seed"}
+        found = [
+            f"{key}: {self.protocol.get(key)} and {other.protocol.get(key)}"
+            for key in dict.fromkeys([*self.protocol, *other.protocol])
+            if key not in ignored and self.protocol.get(key) != other.protocol.get(key)
+        ]
+        if not found and not self.per_stratum[KEYS].equals(other.per_stratum[KEYS]):
+            found = ["users, or the number of queries of a user"]
+        return found
+
+    def require_renderable(self) -> None:
+        """Raise a ``DataError`` unless there are n, intervals and the whole protocol to show."""
+        lacking = [key for key in REQUIRED if key not in self.protocol]
+        if lacking:
+            raise DataError(
+                f"this report is not shown: its protocol does not say {', '.join(lacking)}; "
+                "reports made by evaluate from the queries of a split do"
+            )
+        if len(self.per_user) < 2:
+            raise DataError(
+                f"this report is not shown: it is over {len(self.per_user)} user, and there is no "
+                "interval for fewer than two; evaluate more users, or read .per_user"
+            )
+
+    def __repr__(self) -> str:
+        marked = ", sampled" if self.sampled else ""
+        return f"Report({self.protocol.get('model')}, {len(self.per_user):,} users{marked})"
+
+    def __str__(self) -> str:
+        from modicum.evaluation.rendering import report_text
+
+        return report_text(self)
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the report as one page with pictures; return its path.
+
+        Raises:
+            DataError: there is no n, interval or protocol to show.
+            ResourceError: the page cannot be written.
+        """
+        from modicum.evaluation.rendering import report_page
+
+        return report_page(self).write(path)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``per_stratum.parquet`` and ``report.json`` into a folder; return the folder.
+
+        Raises:
+            ResourceError: the folder cannot be made or written to.
+        """
+        folder = Path(folder)
+        buffer = io.BytesIO()
+        self.per_stratum.write_parquet(buffer)
+        table = buffer.getvalue()
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "protocol": self.protocol,
+            "coverage": self.coverage,
+            "seed_sd": None if self.seed_sd is None else self.seed_sd.to_dicts(),
+            "sha256": hashlib.sha256(table).hexdigest(),
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / "per_stratum.parquet", table)
+            _write(folder / "report.json", json.dumps(header, indent=2).encode())
+        except OSError as problem:
+            raise ResourceError(
+                f"the report cannot be saved to {folder}: {problem}; choose another folder"
+            ) from problem
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Report:
+        """Read a saved report.
+
+        Raises:
+            DataError: a file is missing, damaged, or of another format.
+        """
+        folder = Path(folder)
+        header = _read_header(folder / "report.json")
+        table = _read(folder / "per_stratum.parquet")
+        if hashlib.sha256(table).hexdigest() != header["sha256"]:
+            raise DataError(
+                f"{folder / 'per_stratum.parquet'} does not belong to the report.json beside it: "
+                "its checksum differs; evaluate and save again"
+            )
+        spread = header["seed_sd"]
+        return cls(
+            per_stratum=pl.read_parquet(io.BytesIO(table)),
+            coverage=header["coverage"],
+            protocol=header["protocol"],
+            seed_sd=None if spread is None else pl.DataFrame(spread),
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write aside, then rename, so that a broken write leaves the old file."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise DataError(
+            f"{path} cannot be read: {problem}; name the folder that report.save wrote"
+        ) from problem
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """Return ``report.json`` with the types of its entries checked."""
+    try:
+        header = json.loads(_read(path))
+    except ValueError as problem:
+        raise DataError(f"{path} is damaged: {problem}; evaluate and save again") from problem
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise DataError(f"{path} is not a {FORMAT}; name the folder that report.save wrote")
+    if header.get("version") != VERSION:
+        raise DataError(
+            f"{path} has format version {header.get('version')!r}, this modicum reads {VERSION}; "
+            "evaluate and save again"
+        )
+    wanted = {"protocol": dict, "coverage": dict, "seed_sd": list | None, "sha256": str}
+    wrong = [name for name, kind in wanted.items() if not isinstance(header.get(name, ...), kind)]
+    if wrong:
+        raise DataError(
+            f"{path} is damaged: {', '.join(wrong)} missing or of the wrong type; "
+            "evaluate and save again"
+        )
+    return header
