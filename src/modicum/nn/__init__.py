@@ -1,0 +1,1 @@
+"""What several methods compute with: softmax over catalogues, attention, dropout, ranking."""

@@ -1,0 +1,193 @@
+"""The saved model: a folder with its settings, weights, vocabulary, card, and checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from modicum.errors import BundleError
+
+if TYPE_CHECKING:
+    from modicum.methods.recommender import Recommender
+
+FORMAT = 1
+CONFIG, WEIGHTS, VOCABULARY, CARD = (
+    "config.json",
+    "weights.safetensors",
+    "vocabulary.parquet",
+    "card.md",
+)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a folder of format 1 holds.
+
+    Args:
+        method: module of the method below ``modicum.methods``, such as ``sequential.sasrec``.
+        settings: hyper-parameters, as JSON values.
+        vocabulary: (N,) item ids by row.
+        counts: (N + 1,) training events of each item row.
+        weights: tensors by name.
+        training_log: one record for each epoch.
+        lineage: where the model comes from: data, seed, teacher, versions.
+    """
+
+    method: str
+    settings: dict[str, Any]
+    vocabulary: pl.Series
+    counts: np.ndarray
+    weights: Mapping[str, Tensor]
+    training_log: list[dict[str, Any]]
+    lineage: dict[str, Any] = field(default_factory=dict)
+
+
+def save(bundle: Bundle, folder: Path) -> Path:
+    """Write a bundle: all files aside, then each renamed, the config with its checksums last.
+
+    A folder without ``config.json`` is not a bundle, so a write that is cut off leaves either the
+    former model or none, never half of one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".saving.{os.getpid()}"
+    aside.mkdir(exist_ok=True)
+    try:
+        weights = {k: v.detach().cpu().contiguous().clone() for k, v in bundle.weights.items()}
+        save_file(weights, aside / WEIGHTS)
+        pl.DataFrame({"item": bundle.vocabulary, "events": bundle.counts[1:]}).write_parquet(
+            aside / VOCABULARY
+        )
+        (aside / CARD).write_text(_card(bundle), encoding="utf-8")
+        config = {
+            "format": FORMAT,
+            "method": bundle.method,
+            "settings": bundle.settings,
+            "lineage": bundle.lineage,
+            "training_log": bundle.training_log,
+            "sha256": {name: _sha256(aside / name) for name in (WEIGHTS, VOCABULARY)},
+        }
+        (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (folder / CONFIG).unlink(missing_ok=True)
+        for name in (WEIGHTS, VOCABULARY, CARD, CONFIG):
+            (aside / name).replace(folder / name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def read(folder: Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleError: the folder is no bundle, of another format, or damaged.
+    """
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder} is not a saved model: it has no {CONFIG}; name a folder that save() wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read ({error}); save the model again") from None
+    if not isinstance(config, dict) or "format" not in config:
+        raise BundleError(f"{path} is not the config of a modicum model")
+    if config["format"] != FORMAT:
+        raise BundleError(
+            f"{folder} has format {config['format']!r}, and this version reads format {FORMAT}; "
+            "use the version of modicum that wrote it"
+        )
+    try:
+        for name, digest in config["sha256"].items():
+            if name not in (WEIGHTS, VOCABULARY) or _sha256(folder / name) != digest:
+                raise BundleError(f"{folder / name} is damaged: its checksum is not the saved one")
+        items = pl.read_parquet(folder / VOCABULARY)
+        return Bundle(
+            method=config["method"],
+            settings=config["settings"],
+            vocabulary=items["item"],
+            counts=np.concatenate([[0], items["events"].to_numpy()]),
+            weights=load_file(folder / WEIGHTS),
+            training_log=config["training_log"],
+            lineage=config["lineage"],
+        )
+    except (OSError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{folder} is incomplete ({error!r}); save the model again") from None
+    except (SafetensorError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{folder} is damaged ({error}); save the model again") from None
+
+
+def load(folder: str | Path) -> Recommender:
+    """Load a saved model; neither training data nor a teacher is needed.
+
+    Args:
+        folder: what ``save`` wrote.
+
+    Raises:
+        BundleError: the folder is no bundle, of another format, of an unknown method, or damaged.
+    """
+    bundle = read(Path(folder))
+    family, _, word = bundle.method.partition(".")
+    if not (family.isidentifier() and word.isidentifier()):
+        raise BundleError(f"{folder} names no method, but {bundle.method!r}")
+    try:
+        module = import_module(f"modicum.methods.{family}.{word}")
+    except ModuleNotFoundError:
+        raise BundleError(f"{folder} is of the method {bundle.method!r}, unknown here") from None
+    method = next(value for name, value in vars(module).items() if name.lower() == word)
+    try:
+        model: Recommender = method.of_bundle(bundle)
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise BundleError(f"{folder} does not fit the method {bundle.method} ({error})") from None
+    return model
+
+
+def assign(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put saved tensors into a network; buffers take the saved shape."""
+    for name, buffer in list(network.named_buffers()):
+        if name in weights and weights[name].shape != buffer.shape:
+            owner, _, leaf = name.rpartition(".")
+            setattr(network.get_submodule(owner), leaf, weights[name].clone())
+    network.load_state_dict(dict(weights))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _card(bundle: Bundle) -> str:
+    numbers = sum(tensor.numel() for tensor in bundle.weights.values())
+    size = sum(tensor.numel() * tensor.element_size() for tensor in bundle.weights.values())
+    lines = [
+        f"# {bundle.method.rpartition('.')[2]}",
+        "",
+        f"- items: {len(bundle.vocabulary):,}, training events: {int(bundle.counts.sum()):,}",
+        f"- stored numbers: {numbers:,} ({size / 2**20:.2f} MiB)",
+        f"- epochs: {len(bundle.training_log)}",
+        *(f"- {name}: {value}" for name, value in bundle.lineage.items()),
+        "",
+        "## Settings",
+        "",
+        *(f"- {name}: {value}" for name, value in bundle.settings.items()),
+        "",
+        "## Limits",
+        "",
+        "Recommends items that had events in training, and no others. A history without known "
+        "items gets the most popular items.",
+        "",
+    ]
+    return "\n".join(lines)

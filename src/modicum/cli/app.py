@@ -1,0 +1,64 @@
+"""``modicum VERB``: the verbs, and what becomes of errors, warnings and Ctrl-C.
+
+A verb's file imports ``modicum``, whose names load on first use; so the command line loads what
+the verb that was called needs, and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError
+
+from modicum import __version__
+from modicum.cli.audit import audit
+from modicum.cli.compare import compare
+from modicum.cli.demo import demo
+from modicum.cli.doctor import doctor
+from modicum.cli.evaluate import evaluate
+from modicum.cli.fit import fit
+from modicum.cli.recommend import recommend
+from modicum.errors import ModicumError
+
+VERBS: tuple[Callable[..., Any], ...]
+VERBS = (audit, compare, demo, doctor, evaluate, fit, recommend)
+
+app = App(
+    name="modicum",
+    help="""Learn well from little: audit an event log, fit a small recommender, judge it honestly.
+
+    Exit codes: 0 done; 1 done, and something is wrong with the data or the machine; 2 the job
+    could not be done, and the message says why; 130 stopped by Ctrl-C.
+    """,
+    version=__version__,
+    result_action="return_int_as_exit_code_else_zero",
+    print_error=False,
+    exit_on_error=False,
+)
+for verb in VERBS:
+    app.command(verb)
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run the command line on ``tokens`` (the process's own if None) and return the exit code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return int(app(tokens))
+        except (ModicumError, CycloptsError) as error:
+            _say("error", error)
+            return 2
+        except KeyboardInterrupt as stop:
+            _say("stopped", str(stop) or "nothing was kept")
+            return 130
+
+
+def _say(kind: str, message: object) -> None:
+    print(f"modicum: {kind}: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    _say("warning", message)

@@ -1,0 +1,31 @@
+"""``modicum audit``: find what is wrong with an event log before anything is learnt from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import modicum as mo
+from modicum.cli.events import Roles
+
+
+def audit(
+    events: str,
+    *,
+    roles: Roles | None = None,
+    html: Path | None = None,
+    json: Path | None = None,
+) -> int:
+    """Find and explain what is wrong with an event log, and what a model on it must beat.
+
+    Rows that cannot be read become findings. The exit code is 1 if a finding is an error.
+
+    Args:
+        events: csv, tsv, jsonl or parquet, also .gz or .zst.
+        html: write the audit as a page, with pictures.
+        json: write the audit as JSON.
+    """
+    found = mo.audit(mo.read_events(events, **(roles or Roles()).named(), on_error="skip"))
+    print(found)
+    if html:
+        found.to_html(html)
+    return 0 if found.ok else 1

@@ -1,0 +1,62 @@
+"""``modicum evaluate``: judge a run on the test part of its own data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+import modicum as mo
+from modicum.cli.runs import Run
+from modicum.errors import SettingError
+
+if TYPE_CHECKING:
+    from modicum.evaluation.report import Report
+
+REPORT = "report"
+"""Name of the folder in a run that holds its report."""
+
+
+def evaluate(
+    run: Path,
+    *,
+    events: str | None = None,
+    k: Annotated[str, Parameter(name=("--k", "-k"))] = "1,5,10",
+    html: Path | None = None,
+) -> None:
+    """Judge a run on the test part of its data, over the full catalogue.
+
+    The report is kept in the run's folder, for ``modicum compare``.
+
+    Args:
+        run: a folder that ``modicum fit`` has written.
+        events: where the events are now, if not where they were.
+        k: lengths of the list to judge at, separated by commas.
+        html: write the report as a page, with pictures.
+    """
+    report = judge(run, events=events, k=lengths(k))
+    print(report)
+    if html:
+        report.to_html(html)
+
+
+def judge(folder: Path, *, events: str | None = None, k: tuple[int, ...] = (1, 5, 10)) -> Report:
+    """Evaluate a run and keep the report in its folder."""
+    run = Run.read(folder)
+    model = mo.load(folder)
+    report = mo.evaluate(model, run.load_split(events).test, k=k)
+    report.save(folder / REPORT)
+    return report
+
+
+def lengths(text: str) -> tuple[int, ...]:
+    """Read list lengths that are separated by commas.
+
+    >>> lengths("1,5, 10")
+    (1, 5, 10)
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingError(f"--k {text}: give whole numbers separated by commas: 1,5,10") from None

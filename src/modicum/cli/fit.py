@@ -1,0 +1,104 @@
+"""``modicum fit METHOD``: from an event log to a saved model, resumed where it was stopped."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from cyclopts import App, ArgumentCollection
+from cyclopts.config import Toml
+
+from modicum.cli.events import Roles
+from modicum.cli.methods import find_methods, flags
+from modicum.cli.runs import CONFIG, Run, fingerprint
+from modicum.errors import SettingError
+
+
+def fit_method(
+    method: str,
+    events: str,
+    *,
+    out: Path,
+    roles: Roles | None = None,
+    by: Literal["time", "last-item"] = "time",
+    targets: Literal["all", "first", "last"] = "all",
+    on_error: Literal["raise", "skip"] = "raise",
+    seed: int = 0,
+    config: Path | None = None,
+    **settings: Any,
+) -> None:
+    """Fit a method and save it with what it was fitted on.
+
+    Args:
+        events: csv, tsv, jsonl or parquet, also .gz or .zst.
+        out: folder of the run; a run that was stopped there goes on.
+        by: split at points of time, or by the last item of each user (which leaks the future).
+        targets: which of the later events of a user are predicted.
+        on_error: stop at a broken row, or count it and keep it aside.
+        seed: of everything random.
+        config: TOML file with any of these options; those of the command line win.
+    """
+    model = find_methods()[method].load()(**settings)
+    named = (roles or Roles()).named()
+    split: dict[str, Any] = {"by": by} | ({"targets": targets} if by == "time" else {})
+    run = Run(method, settings, seed, events, named, on_error, split, fingerprint(events))
+    run.enter(out)
+    if (out / CONFIG).exists():
+        print(f"{out} holds this very run, fitted; judge it with: modicum evaluate {out}")
+        return
+    parts = run.load_split()
+    print(parts.audit)
+    checkpoint = out / "checkpoint"
+    try:
+        model.fit(parts.train, validation=parts.validation, seed=seed, folder=checkpoint)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"what was learnt is kept in {out}; the same command goes on from there"
+        ) from None
+    model.save(out)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    print(f"saved in {out}; judge it with: modicum evaluate {out}")
+
+
+def read_config(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill what the command line leaves open from the TOML file that ``--config`` names."""
+    token = next((a.tokens[0] for a in arguments if a.name == "--config" and a.tokens), None)
+    if token is None:
+        return
+    if not Path(token.value).is_file():
+        raise SettingError(f"--config {token.value}: there is no such file; check the path")
+    Toml(token.value, use_commands_as_keys=False)(app, commands, arguments)
+
+
+def command(method: str) -> Callable[..., None]:
+    """Return ``fit_method`` for one method, its fields standing in the signature as flags."""
+    hints = get_type_hints(fit_method)
+    own = [
+        parameter.replace(annotation=hints[name])
+        for name, parameter in inspect.signature(fit_method).parameters.items()
+        if name not in ("method", "settings")
+    ]
+    parameters = own + flags(find_methods()[method].load())
+
+    def fit_this(*args: Any, **kwargs: Any) -> None:
+        fit_method(method, *args, **kwargs)
+
+    fit_this.__doc__ = fit_method.__doc__
+    fit_this.__annotations__ = {p.name: p.annotation for p in parameters}
+    fit_this.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return fit_this
+
+
+def __getattr__(name: str) -> Any:
+    """Make ``modicum.cli.fit:METHOD`` an import path, so that a method loads when it is called."""
+    if name not in find_methods():
+        raise AttributeError(f"module 'modicum.cli.fit' has no attribute {name!r}")
+    return command(name)
+
+
+fit = App(name="fit", help="Fit a method on an event log and save it.", config=read_config)
+for word, found in find_methods().items():
+    fit.command(f"modicum.cli.fit:{word}", name=word, help=found.doc)

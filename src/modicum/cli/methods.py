@@ -1,0 +1,115 @@
+"""The methods found in ``modicum.methods``, and their fields as flags.
+
+A file of a family that holds a class of its own name is a method: a new file is a new word of
+``modicum fit``. The files are looked at, not imported, until one of them is called.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import reduce
+from importlib import import_module
+from operator import or_
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from cyclopts import Parameter
+
+import modicum.methods
+
+PLAIN = (bool, int, float, str, Path, NoneType)
+"""Types of which a value can be typed at a prompt."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's file, before it is imported.
+
+    Args:
+        module: where it is.
+        name: of its class.
+        doc: docstring of the file.
+    """
+
+    module: str
+    name: str
+    doc: str
+
+    def load(self) -> type:
+        """Import the class."""
+        found: type = getattr(import_module(self.module), self.name)
+        return found
+
+
+def find_methods() -> dict[str, Method]:
+    """Return word -> method, for every method in the package.
+
+    >>> find_methods()["sasrec"].module
+    'modicum.methods.sequential.sasrec'
+    """
+    found = {}
+    root = Path(modicum.methods.__file__).parent
+    for path in sorted(root.glob("*/*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem:
+                module = f"modicum.methods.{path.parent.name}.{path.stem}"
+                found[path.stem] = Method(module, node.name, ast.get_docstring(tree) or "")
+    return found
+
+
+def flags(method: type) -> list[inspect.Parameter]:
+    """Return the fields of a method as keyword parameters, with type, default and text."""
+    hints, texts = get_type_hints(method), documented(method)
+    found = []
+    for field in fields(method):
+        hint = typable(hints[field.name])
+        if hint is None or not field.init:
+            continue
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        text = Parameter(help=texts.get(field.name), group=f"Settings of {method.__name__}")
+        found.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if default is MISSING else default,
+                annotation=Annotated[hint, text],
+            )
+        )
+    return found
+
+
+def typable(hint: Any) -> Any | None:
+    """Return the part of a type that can be typed at a prompt, None if there is none.
+
+    >>> typable(int | None), typable(dict), typable(dict | Literal["first", "last"])
+    (int | None, None, typing.Literal['first', 'last'])
+    """
+    if get_origin(hint) in (Union, UnionType):
+        parts = [part for part in map(typable, get_args(hint)) if part is not None]
+        return None if parts in ([], [NoneType]) else reduce(or_, parts)
+    if hint in PLAIN or get_origin(hint) in (Literal, tuple, list):
+        return hint
+    is_configuration = is_dataclass(hint) and not hasattr(hint, "fit")
+    return hint if is_configuration else None
+
+
+def documented(method: type) -> dict[str, str]:
+    """Return field -> its text under ``Args`` in the class, or in the one it comes from.
+
+    >>> from modicum.cli.events import Roles
+    >>> documented(Roles)["user"]
+    'who acted.'
+    """
+    texts: dict[str, str] = {}
+    for cls in reversed(method.__mro__):
+        doc = inspect.cleandoc(cls.__doc__ or "")
+        for section in re.findall(r"^Args:\n((?: +.*\n?|\n)+)", doc, flags=re.MULTILINE):
+            entries = re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+            for names, text in entries:
+                texts |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return texts

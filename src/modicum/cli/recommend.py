@@ -1,0 +1,74 @@
+"""``modicum recommend``: ask a saved model what comes next."""
+
+from __future__ import annotations
+
+import json as json_
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+import modicum as mo
+from modicum.cli.runs import Run
+from modicum.errors import DataError, SettingError
+
+
+def recommend(
+    model: Path,
+    *,
+    history: str | None = None,
+    user: str | None = None,
+    events: str | None = None,
+    k: Annotated[int, Parameter(name=("--k", "-k"))] = 10,
+    exclude_seen: bool = True,
+    json: bool = False,
+) -> None:
+    """Recommend items for a history, or for a user of the run's events.
+
+    Args:
+        model: a folder that ``modicum fit`` or ``model.save`` has written.
+        history: item ids separated by commas, oldest first.
+        user: a user id; the history is all that the events say of the user.
+        events: where the events of the user are, if not where the run had them.
+        k: how many items.
+        exclude_seen: leave out items of the history.
+        json: print JSON instead of a table.
+    """
+    if history is not None and user is None:
+        items: list[Any] = [item for item in history.split(",") if item]
+    elif user is not None and history is None:
+        items = history_of(user, Run.read(model), events)
+    else:
+        raise SettingError("recommend for either --history ITEM,ITEM,... or --user ID")
+    top = mo.load(model).recommend(histories=[items], k=k, exclude_seen=exclude_seen)
+    rows = top.select("rank", "item", "score").to_dicts()
+    if json:
+        print(json_.dumps(rows, default=str))
+        return
+    table = Table("rank", "item", "score")
+    for row in rows:
+        table.add_row(str(row["rank"]), str(row["item"]), f"{row['score']:.4f}")
+    Console().print(table)
+
+
+def history_of(user: str, run: Run, events: str | None) -> list[Any]:
+    """Return the item ids of a user in the events of a run, oldest first.
+
+    Raises:
+        DataError: the events do not know the user.
+    """
+    import polars as pl
+
+    log = run.load_log(events)
+    of_user = replace(log, scan=log.scan.filter(pl.col("user").cast(pl.String) == user))
+    if len(of_user) == 0:
+        raise DataError(
+            f"user {user} has no event in {log.source}; check the id, or give --history"
+        )
+    from modicum.data.histories import Histories
+
+    found = Histories.from_log(of_user)
+    return found.vocabulary.names(found.item_rows).to_list()

@@ -1,0 +1,117 @@
+"""A run: the folder of a fitted model, with what it was fitted on and how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import modicum as mo
+from modicum.errors import BundleError, DataError, SettingError
+
+if TYPE_CHECKING:
+    from modicum.data.log import EventLog
+    from modicum.data.split import Split
+
+FILE = "run.json"
+
+CONFIG = "config.json"
+"""What a saved model has and an unfinished run has not."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What makes a run repeatable.
+
+    Args:
+        method: word of the method.
+        settings: its fields that were given.
+        seed: of everything random.
+        events: path of the event log.
+        columns: role -> column, where named.
+        on_error: what the reader does with broken rows.
+        split: keyword arguments of ``modicum.split``.
+        sha256: of the file of events.
+    """
+
+    method: str
+    settings: dict[str, Any]
+    seed: int
+    events: str
+    columns: dict[str, str]
+    on_error: str
+    split: dict[str, Any]
+    sha256: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """Read the description of the run in ``folder``.
+
+        Raises:
+            BundleError: there is none, or it is not readable.
+        """
+        path = folder / FILE
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise BundleError(
+                f"{folder} is not a run: it has no {FILE}; name a folder that "
+                "'modicum fit ... --out' has written"
+            ) from None
+        except (ValueError, TypeError) as error:
+            raise BundleError(f"{path} is damaged ({error}); fit the run again") from error
+
+    def enter(self, folder: Path) -> None:
+        """Make ``folder`` the place of this run, or go on with the same run in it.
+
+        Raises:
+            SettingError: the folder holds a run with other settings.
+        """
+        mine = json.loads(json.dumps(asdict(self)))
+        if (folder / FILE).exists():
+            there = asdict(Run.read(folder))
+            differ = [
+                f"{key}: {there[key]} there, {mine[key]} here"
+                for key in mine
+                if mine[key] != there[key]
+            ]
+            if differ:
+                raise SettingError(
+                    f"{folder} holds a run with other settings ({'; '.join(differ)}); "
+                    "choose another folder with --out, or delete this one"
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")
+
+    def load_log(self, events: str | None = None) -> EventLog:
+        """Read the events again, from where they were or from where they are now."""
+        return mo.read_events(events or self.events, **self.columns, on_error=self.on_error)
+
+    def load_split(self, events: str | None = None) -> Split:
+        """Read the events again and split them as the run did.
+
+        Raises:
+            DataError: the events are not those that the run was fitted on.
+        """
+        source = events or self.events
+        if fingerprint(source) != self.sha256:
+            raise DataError(
+                f"{source} is not what the run was fitted on: its content has changed; name the "
+                "original with --events, or fit again"
+            )
+        return mo.split(self.load_log(events), **self.split)
+
+
+def fingerprint(source: str) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    try:
+        with Path(source).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{source} cannot be read: {error.strerror}; check the path") from None

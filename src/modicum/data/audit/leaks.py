@@ -1,0 +1,145 @@
+"""What training and inputs know of the targets, and of what came after them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from modicum.data.audit.findings import Finding, share
+from modicum.data.split import Queries, Split
+
+KEY = ["user", "item", "time"]
+
+
+def check(split: Split) -> tuple[list[Finding], dict[str, Any]]:
+    """Test a split: each event on one side only, nothing of the future on the other.
+
+    An event is user, item and time; in a log without time, its place in the source.
+    """
+    findings: list[Finding] = []
+    measured: dict[str, Any] = dict(split.protocol)
+    training = _training(split)
+    measured["training_events"] = len(training)
+    targets = {"validation": _targets(split.validation), "test": _targets(split.test)}
+    for part, frame in targets.items():
+        known = len(frame.join(training, on=KEY, how="semi", nulls_equal=True))
+        measured |= {f"{part}_targets": len(frame), f"{part}_targets_in_training": known}
+        measured[f"{part}_users_in_training"] = _share_in(frame, training["user"])
+        if known:
+            findings.append(
+                Finding(
+                    "target-in-training",
+                    "error" if known >= 0.001 * len(frame) else "warning",
+                    f"{known:,} of {len(frame):,} {part} targets ({share(known / len(frame))}) are "
+                    "also training events: same user, item and time. The model has seen the "
+                    "answer, and the figures reward memory. Remove them from training, or drop "
+                    "duplicates before splitting.",
+                    {"part": part, "targets": known},
+                )
+            )
+    both = len(targets["test"].join(targets["validation"], on=KEY, how="semi", nulls_equal=True))
+    if both:
+        findings.append(
+            Finding(
+                "target-in-validation",
+                "error" if both >= 0.001 * len(split.test) else "warning",
+                f"{both:,} test targets are validation targets too: what was chosen on validation "
+                "has seen the test. Give each event to one part.",
+                {"targets": both},
+            )
+        )
+    for part, queries in (("validation", split.validation), ("test", split.test)):
+        found, figures = _inputs(queries, part)
+        findings += found
+        measured |= figures
+    if split.log.has("time"):
+        found, figures = _future(split, training["time"].to_numpy())
+        findings += found
+        measured |= figures
+    return findings, measured
+
+
+def _training(split: Split) -> pl.DataFrame:
+    train = split.train
+    users = split.test.histories.find(train.user_ids)[train.event_users]
+    items = split.test.histories.vocabulary.rows(train.vocabulary.ids)[train.item_rows - 1]
+    return pl.DataFrame({"user": users, "item": items.astype(np.int64), "time": train.times})
+
+
+def _targets(queries: Queries) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "user": queries.users.astype(np.int64),
+            "item": queries.target_rows.astype(np.int64),
+            "time": queries.histories.times[queries.targets],
+        }
+    )
+
+
+def _share_in(frame: pl.DataFrame, users: pl.Series) -> float | None:
+    own = frame["user"].unique()
+    return float(own.is_in(users.unique().implode()).mean()) if len(own) else None  # type: ignore[arg-type]
+
+
+def _inputs(queries: Queries, part: str) -> tuple[list[Finding], dict[str, Any]]:
+    """Look for the target itself, or its time, in the input just before it."""
+    if not len(queries):
+        return [], {}
+    events = queries.histories
+    frame = pl.DataFrame(
+        {"user": events.event_users, "item": events.item_rows, "time": events.times}
+    )
+    copy = ~frame.select(first=pl.struct(KEY).is_first_distinct())["first"].to_numpy()
+    tied = np.zeros(events.num_events, dtype=bool)
+    tied[1:] = (events.times[1:] == events.times[:-1]) & (
+        events.event_users[1:] == events.event_users[:-1]
+    )
+    copies = int(copy[queries.targets].sum())
+    ties = float(tied[queries.targets].mean())
+    measured = {f"{part}_targets_in_own_input": copies, f"{part}_targets_tied_with_input": ties}
+    if not copies:
+        return [], measured
+    finding = Finding(
+        "target-in-input",
+        "error" if copies >= 0.01 * len(queries) else "warning",
+        f"{copies:,} {part} targets ({share(copies / len(queries))}) stand in their own input: the "
+        "same user, item and time came just before, as a duplicate. Repeating the last item wins "
+        "there. Drop duplicate events before splitting.",
+        {"part": part, "targets": copies},
+    )
+    return [finding], measured
+
+
+def _future(split: Split, training: np.ndarray) -> tuple[list[Finding], dict[str, Any]]:
+    """Measure how much of training lies after the test targets."""
+    times = split.test.histories.times[split.test.targets]
+    if not len(times) or not len(training):
+        return [], {}
+    ordered = np.sort(training)
+    after = float((training > times.min()).mean())
+    known = 1 - np.searchsorted(ordered, times, side="right") / len(ordered)
+    measured = {
+        "training_after_first_test_target": after,
+        "test_targets_before_end_of_training": float((times < ordered[-1]).mean()),
+        "training_after_a_test_target_on_average": float(known.mean()),
+    }
+    if after == 0:
+        return [], measured
+    by_name = "last item" in split.protocol.get("split", "")
+    finding = Finding(
+        "future-in-training",
+        "warning" if by_name else "error",
+        f"{share(measured['test_targets_before_end_of_training'])} of the test targets lie before "
+        f"the end of training, and {share(after)} of the training events come after the earliest "
+        f"of them (for the average target: {share(float(known.mean()))}). Popularity and "
+        "transitions of the future leak into training, so figures are flattered. "
+        + (
+            "Use this protocol only beside published numbers, and a split by global time to decide."
+            if by_name
+            else "Cut all users at the same time."
+        ),
+        measured,
+    )
+    return [finding], measured

@@ -1,0 +1,81 @@
+"""What a method computes: a user encoder, item vectors, and named losses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modicum.data.histories import Histories
+from modicum.data.vocabulary import Vocabulary
+from modicum.training.batches import Batch
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The items a model is built for.
+
+    Args:
+        vocabulary: item ids by row, N of them.
+        counts: (N + 1,) training events of each item row; position 0 is padding.
+    """
+
+    vocabulary: Vocabulary
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, histories: Histories) -> Catalogue:
+        return cls(histories.vocabulary, histories.item_counts)
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+
+class Network(nn.Module, ABC):
+    """A user encoder and item vectors; a user's score for an item is their inner product."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor:
+        """Return one vector for each history, (B, D)."""
+
+    def item_vectors(self) -> Tensor:
+        """Return (N, D); position ``j`` belongs to item row ``j + 1``."""
+        raise TypeError(f"{type(self).__module__} scores without item vectors")
+
+    def scores(self, users: Tensor) -> Tensor:
+        """Return (B, N) from what ``encode`` gave."""
+        return users @ self.item_vectors().T
+
+
+class LearnedNetwork(Network):
+    """A network trained by gradient on named losses."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms of the loss by name; training minimises their sum."""
+
+
+class CausalNetwork(LearnedNetwork):
+    """A network whose state at a position depends on that position and earlier ones only.
+
+    All prefixes of a history are then encoded in one pass.
+    """
+
+    @abstractmethod
+    def states(self, batch: Batch) -> Tensor:
+        """Return the state after each event, (B, L, D)."""
+
+    def encode(self, batch: Batch) -> Tensor:
+        states = self.states(batch)
+        return states[torch.arange(len(states), device=states.device), batch.lengths - 1]
+
+
+class CountedNetwork(Network):
+    """A network without parameters to train: it only counts."""
+
+    @abstractmethod
+    def count(self, histories: Histories) -> None:
+        """Learn from training events."""

@@ -1,0 +1,339 @@
+"""A recommender: hyper-parameters, a network, and the three things one asks of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from modicum import __version__, bundle
+from modicum.bundle import Bundle
+from modicum.data.histories import Histories
+from modicum.data.log import EventLog
+from modicum.data.split import Queries
+from modicum.data.vocabulary import UNKNOWN, Vocabulary
+from modicum.data.windows import Prefixes
+from modicum.errors import DataError, NotFittedError
+from modicum.evaluation.metrics import ranking_metrics
+from modicum.evaluation.ranking import Ranking
+from modicum.methods.network import Catalogue, CountedNetwork, Network
+from modicum.methods.scoring import score_blocks
+from modicum.nn.ranking import best_items, expected_ranks
+from modicum.training import memory
+from modicum.training.batches import Windows
+from modicum.training.loop import train as run_training
+from modicum.training.processes import Processes
+from modicum.training.progress import ProgressBar
+from modicum.training.settings import TrainingFields
+
+VALIDATION_QUERIES = 5_000
+
+
+@dataclasses.dataclass(kw_only=True)
+class Recommender(ABC):
+    """The base of all recommenders; a method adds its fields and its ``network``.
+
+    A fitted recommender has ``vocabulary`` (the items it can recommend) and ``training_log``.
+    """
+
+    @abstractmethod
+    def network(self, catalogue: Catalogue) -> Network:
+        """Build the untrained network for a catalogue."""
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """Longest history that the model reads, in events."""
+
+    @cached_property
+    def name(self) -> str:
+        """The method's published name in lower case, as on the command line."""
+        return type(self).__name__.lower()
+
+    # fitting
+
+    def fit(
+        self,
+        train: Histories | EventLog,
+        validation: Queries | None = None,
+        *,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Learn from training events.
+
+        Args:
+            train: ``split.train``, or a whole log.
+            validation: ``split.validation``; chooses the epoch by NDCG@10 and stops early.
+            seed: of the random start, the order of the batches and dropout.
+            folder: where checkpoints go; a training that was cut off there goes on from it.
+            progress: show progress on standard error.
+
+        Raises:
+            DataError: there is nothing to learn from.
+            SettingError: a hyper-parameter is out of range.
+            ResourceError: the training does not fit into memory.
+        """
+        histories = Histories.from_log(train) if isinstance(train, EventLog) else train
+        torch.manual_seed(seed)
+        self._begin(Catalogue.of(histories))
+        if isinstance(self._network, CountedNetwork):
+            self._network.count(histories)
+            self.training_log: list[dict[str, Any]] = []
+        else:
+            self._train(histories, validation, seed, folder, progress)
+        self._network.eval()
+        self._trained_on = histories
+        self.lineage = {"seed": seed, "data": _digest(histories), "modicum": __version__}
+        return self
+
+    def _begin(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._network = self.network(catalogue)
+
+    def _train(
+        self,
+        histories: Histories,
+        validation: Queries | None,
+        seed: int,
+        folder: str | Path | None,
+        progress: bool,
+    ) -> None:
+        assert isinstance(self, TrainingFields)
+        self.check()
+        windows = self.windows_of(histories, seed)
+        memory.require(
+            memory.training_bytes(self._network, self.batch_size * self.length),
+            self.torch_device,
+            f"training {self.name}",
+        )
+        chosen = None if validation is None else _sample(validation, VALIDATION_QUERIES)
+        self.training_log = run_training(
+            self._network,
+            windows,
+            self,
+            validate=None if chosen is None else lambda: self._validation_value(chosen),
+            folder=None if folder is None else Path(folder),
+            fingerprint=self._fingerprint(histories, seed),
+            bar=ProgressBar(self.name, shown=progress and Processes.join().leads),
+        )
+
+    def windows_of(self, histories: Histories, seed: int) -> Windows:
+        """Return the training batches; a method that needs more in a batch extends them."""
+        assert isinstance(self, TrainingFields)
+        return Windows(
+            histories,
+            length=self.length,
+            batch_size=self.batch_size,
+            every=self.windows == "all",
+            seed=seed,
+            processes=Processes.join(),
+        )
+
+    def _validation_value(self, queries: Queries) -> float:
+        values = ranking_metrics(self.rank(queries, 10).ranks, [10])["ndcg@10"]
+        counts = np.bincount(queries.users)
+        sums = np.bincount(queries.users, weights=values)
+        return float(np.mean(sums[counts > 0] / counts[counts > 0]))
+
+    def _fingerprint(self, histories: Histories, seed: int) -> str:
+        parts = [self.name, self.settings(), seed, _digest(histories)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    # asking
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The items that can be recommended."""
+        self._require_fitted()
+        return self._catalogue.vocabulary
+
+    def recommend(
+        self,
+        histories: Sequence[Sequence[Any]] | None = None,
+        *,
+        users: Sequence[Any] | None = None,
+        k: int = 10,
+        exclude_seen: bool = True,
+    ) -> pl.DataFrame:
+        """Return the best ``k`` items for each history or user.
+
+        Items that the model does not know are left out of a history. A history without known
+        items gets the most popular items.
+
+        Args:
+            histories: item ids, oldest first, one sequence for each query.
+            users: ids of users seen in training, instead of histories.
+            k: items for each query; fewer come back where the catalogue has no more.
+            exclude_seen: do not recommend items of the history.
+
+        Returns:
+            Columns ``query`` (position, or the user id), ``item``, ``score``, ``rank`` from 1.
+
+        Raises:
+            DataError: neither or both of histories and users are given, or a user is unknown.
+        """
+        self._require_fitted()
+        if (histories is None) == (users is None):
+            raise DataError("give either histories=[[item, ...], ...] or users=[...]")
+        if k < 1:
+            raise DataError(f"k={k} must be 1 or more")
+        if histories is not None:
+            prefixes, names = self._of_histories(histories), pl.Series(range(len(histories)))
+        else:
+            assert users is not None
+            prefixes, names = self._of_users(users), pl.Series(list(users))
+        found = [
+            (queries, *best_items(scores, k))
+            for queries, scores in self._scores(prefixes, exclude_seen)
+        ]
+        if not found:
+            return pl.DataFrame(
+                schema={"query": pl.Int64, "item": self.vocabulary.ids.dtype}
+                | {"score": pl.Float32, "rank": pl.Int64}
+            )
+        queries = np.concatenate([x for x, _, _ in found])
+        order = np.argsort(queries, kind="stable")
+        values = torch.cat([x for _, x, _ in found]).cpu().numpy()[order]
+        rows = torch.cat([x for _, _, x in found]).cpu().numpy()[order]
+        there = rows.ravel() > 0
+        place = np.tile(np.arange(1, k + 1), len(rows))[there]
+        return pl.DataFrame(
+            {
+                "query": names.gather(np.repeat(queries[order], k)[there]),
+                "item": self.vocabulary.names(rows.ravel()[there]),
+                "score": values.ravel()[there],
+                "rank": place,
+            }
+        )
+
+    def rank(
+        self,
+        queries: Queries,
+        k: int,
+        *,
+        exclude_seen: bool = True,
+        candidates: np.ndarray | None = None,
+    ) -> Ranking:
+        """Rank each query's target among the catalogue; see :class:`modicum.evaluation.ranking.Ranker`."""
+        self._require_fitted()
+        renumber = self._rows_of(queries.histories.vocabulary)
+        histories = renumber[queries.histories.item_rows]
+        prefixes = Prefixes.of(histories, queries.starts, queries.targets)
+        targets = torch.from_numpy(np.maximum(histories[queries.targets], 0))
+        ranks = np.full(len(queries), np.inf)
+        top = np.zeros((len(queries), k), dtype=np.int32)
+        for which, scores in self._scores(prefixes, exclude_seen):
+            wanted = targets[which].to(scores.device)
+            if candidates is not None:
+                scores = _only(scores, renumber[candidates[which]], wanted)
+            ranks[which] = expected_ranks(scores, wanted).cpu().numpy()
+            top[which] = best_items(scores, k)[1].cpu().numpy()
+        return Ranking(ranks, top)
+
+    def _scores(self, prefixes: Prefixes, exclude_seen: bool) -> Any:
+        popularity = torch.from_numpy(self._catalogue.counts[1:].astype(np.float32))
+        return score_blocks(
+            self._network,
+            popularity,
+            prefixes,
+            length=self.length,
+            num_items=len(self.vocabulary),
+            exclude_seen=exclude_seen,
+        )
+
+    def _rows_of(self, vocabulary: Vocabulary) -> np.ndarray:
+        """Return (N' + 1,) rows of this model for the rows of another vocabulary."""
+        return np.concatenate([[UNKNOWN], self.vocabulary.rows(vocabulary.ids)])
+
+    def _of_histories(self, histories: Sequence[Sequence[Any]]) -> Prefixes:
+        lengths = np.array([len(history) for history in histories], dtype=np.int64)
+        flat = [item for history in histories for item in history]
+        ends = np.cumsum(lengths)
+        return Prefixes.of(self.vocabulary.rows(flat), ends - lengths, ends)
+
+    def _of_users(self, users: Sequence[Any]) -> Prefixes:
+        if not hasattr(self, "_trained_on"):
+            raise DataError(
+                "a loaded model holds no user's events; pass histories=[[item, ...], ...] instead"
+            )
+        at = self._trained_on.find(list(users))
+        if (at == UNKNOWN).any():
+            unknown = users[int(np.argmax(at == UNKNOWN))]
+            raise DataError(
+                f"user {unknown!r} has no training event; pass histories=[[item, ...], ...] instead"
+            )
+        offsets = self._trained_on.offsets
+        return Prefixes(self._trained_on.item_rows, offsets[at], offsets[at + 1])
+
+    # keeping
+
+    def settings(self) -> dict[str, Any]:
+        """Return the hyper-parameters as plain JSON values."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted model into ``folder``; :func:`modicum.load` reads it."""
+        self._require_fitted()
+        family, _, word = type(self).__module__.removeprefix("modicum.methods.").rpartition(".")
+        saved = Bundle(
+            method=f"{family}.{word}",
+            settings=self.settings(),
+            vocabulary=self.vocabulary.ids,
+            counts=self._catalogue.counts,
+            weights=self._network.state_dict(),
+            training_log=self.training_log,
+            lineage=self.lineage,
+        )
+        return bundle.save(saved, Path(folder))
+
+    @classmethod
+    def of_bundle(cls, saved: Bundle) -> Self:
+        """Rebuild a fitted recommender from what a folder holds."""
+        model = cls(**saved.settings)
+        model._begin(Catalogue(Vocabulary(saved.vocabulary), saved.counts))
+        bundle.assign(model._network, saved.weights)
+        model._network.eval()
+        model.training_log, model.lineage = saved.training_log, saved.lineage
+        return model
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "_network"):
+            raise NotFittedError(
+                f"{type(self).__name__} is not fitted; call fit(split.train) first"
+            )
+
+
+def _digest(histories: Histories) -> str:
+    """Return a hash of the events that were learnt from."""
+    digest = hashlib.sha256(np.ascontiguousarray(histories.item_rows).tobytes())
+    digest.update(np.ascontiguousarray(histories.offsets).tobytes())
+    return digest.hexdigest()
+
+
+def _sample(queries: Queries, size: int) -> Queries:
+    """Return at most ``size`` of the queries, the same ones each time."""
+    if len(queries) <= size:
+        return queries
+    chosen = np.random.default_rng(0).choice(len(queries), size, replace=False)
+    return queries.take(np.sort(chosen))
+
+
+def _only(scores: Tensor, candidates: np.ndarray, targets: Tensor) -> Tensor:
+    """Keep the scores of the candidates and the target; all else falls to -inf."""
+    kept = torch.full_like(scores, float("-inf"))
+    rows = torch.from_numpy(candidates).to(scores.device)
+    rows = torch.cat([torch.where(rows > 0, rows, targets[:, None]), targets[:, None]], dim=1)
+    at = (rows - 1).clamp(min=0)
+    return kept.scatter(1, at, scores.gather(1, at))

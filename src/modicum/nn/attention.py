@@ -1,0 +1,64 @@
+"""Self-attention over right-padded histories."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modicum.nn.dropout import Dropout
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of a history to itself.
+
+    Args:
+        dim: width D, a multiple of ``heads``.
+        heads: number of heads.
+        dropout: rate on the attention weights; 0 takes the fused kernel.
+        causal: each position sees itself and what came before; pads come after the real
+            positions, so a causal model needs no mask for them.
+
+    >>> attention = SelfAttention(4, heads=2)
+    >>> x = torch.randn(1, 3, 4)
+    >>> longer = torch.cat([x, torch.zeros(1, 2, 4)], dim=1)
+    >>> torch.allclose(attention(x, x), attention(longer, longer)[:, :3], atol=1e-6)
+    True
+    """
+
+    def __init__(self, dim: int, heads: int, *, dropout: float = 0.0, causal: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.causal = causal
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, queries: Tensor, keys: Tensor, real: Tensor | None = None) -> Tensor:
+        """Return (B, L, D) from ``queries`` and ``keys`` (B, L, D).
+
+        ``real`` (B, L) marks the positions that may be attended to; a causal model needs none.
+        """
+        q = self._split(self.query(queries))
+        k, v = (self._split(x) for x in self.key_value(keys).chunk(2, dim=-1))
+        mask = None if real is None else real[:, None, None, :]
+        if self.training and self.dropout.threshold:
+            mixed = self._explicit(q, k, v, mask)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _explicit(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        if self.causal:
+            length = q.shape[2]
+            mask = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
+        logits = (q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])
+        if mask is not None:
+            logits = logits.masked_fill(~mask, float("-inf"))
+        return self.dropout(logits.softmax(-1)) @ v

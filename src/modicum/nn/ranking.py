@@ -1,0 +1,40 @@
+"""Ranks of targets and the best items, from full rows of scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def expected_ranks(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return the rank of each target from 1; tied items share the mean of their places.
+
+    Args:
+        scores: (B, N); ``-inf`` marks items that are left out.
+        targets: (B,) item rows from 1. A target that is left out, or 0, ranks at infinity.
+
+    >>> expected_ranks(torch.tensor([[3.0, 1.0, 1.0]]), torch.tensor([3]))
+    tensor([2.5000], dtype=torch.float64)
+    """
+    own = scores.gather(1, (targets - 1).clamp(min=0)[:, None])
+    above = (scores > own).sum(1).double()
+    tied = (scores == own).sum(1).double()
+    ranks = above + (tied + 1) / 2
+    return ranks.masked_fill((targets < 1) | own[:, 0].isneginf(), float("inf"))
+
+
+def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return values (B, k) and item rows (B, k) of the highest scores, best first.
+
+    Places that no item fills, because N is below ``k`` or items are left out, hold row 0.
+
+    >>> best_items(torch.tensor([[3.0, float("-inf"), 5.0]]), 2)[1]
+    tensor([[3, 1]])
+    """
+    values, at = scores.topk(min(k, scores.shape[1]), dim=1)
+    rows = (at + 1).masked_fill(values.isneginf(), 0)
+    missing = k - rows.shape[1]
+    if missing > 0:
+        rows = torch.nn.functional.pad(rows, (0, missing))
+        values = torch.nn.functional.pad(values, (0, missing), value=float("-inf"))
+    return values, rows

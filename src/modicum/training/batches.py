@@ -1,0 +1,124 @@
+"""Batches of training windows, bucketed by length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modicum.data.histories import Histories
+from modicum.data.windows import padded, training_windows
+from modicum.errors import DataError
+from modicum.training.processes import Processes
+
+
+@dataclass
+class Batch:
+    """Histories as a matrix, oldest first, pads (0) at the end.
+
+    Args:
+        items: (B, L) int64 item rows.
+        targets: (B, L) int64 item rows that follow, 0 where there is none; absent at inference.
+        extra: further tensors that a loss asks for by name, B first.
+    """
+
+    items: Tensor
+    targets: Tensor | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, items: np.ndarray | Tensor) -> Batch:
+        """Make a batch from histories padded on either side.
+
+        >>> Batch.of(np.array([[0, 3, 4]])).items
+        tensor([[3, 4, 0]])
+        """
+        items = torch.as_tensor(items, dtype=torch.int64)
+        order = (items == 0).long().argsort(dim=1, stable=True)
+        return cls(items.gather(1, order))
+
+    @property
+    def real(self) -> Tensor:
+        """(B, L) true where there is an item."""
+        return self.items > 0
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) events of each history."""
+        return self.real.sum(1)
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(
+            self.items.to(device),
+            None if self.targets is None else self.targets.to(device),
+            {name: tensor.to(device) for name, tensor in self.extra.items()},
+        )
+
+
+class Windows:
+    """Training windows of at most ``length`` inputs, drawn in batches of similar length.
+
+    Args:
+        histories: training events.
+        length: longest input.
+        batch_size: windows in a batch.
+        every: use all windows of a user, or the latest only.
+        seed: the order of epoch ``e`` is a function of ``seed`` and ``e`` alone, so a resumed run
+            sees what an unbroken one would.
+        processes: each takes its share of every batch.
+    """
+
+    def __init__(
+        self,
+        histories: Histories,
+        *,
+        length: int,
+        batch_size: int,
+        every: bool,
+        seed: int,
+        processes: Processes,
+    ) -> None:
+        self.item_rows = histories.item_rows
+        self.starts, self.ends = training_windows(histories, length, every=every)
+        if not len(self.starts):
+            raise DataError("no user has two training events; there is no next item to learn")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.processes = processes
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return max(1, len(self.starts) // self.batch_size)
+
+    @property
+    def num_windows(self) -> int:
+        return len(self.starts)
+
+    @property
+    def num_targets(self) -> int:
+        return int((self.ends - self.starts - 1).sum())
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """Return the windows of each batch: alike in length within a batch, shuffled otherwise."""
+        random = np.random.default_rng([self.seed, epoch])
+        lengths = self.ends - self.starts
+        jitter = random.uniform(0.0, 1.0, len(lengths))
+        by_length = np.argsort(lengths + jitter * (1 + 0.1 * lengths), kind="stable")
+        batches = np.array_split(by_length, len(self))
+        return [batches[at] for at in random.permutation(len(batches))]
+
+    def batch(self, which: np.ndarray) -> Batch:
+        """Return the windows ``which`` as a batch with a target at every input."""
+        starts, ends = self.starts[which], self.ends[which]
+        inputs = padded(self.item_rows, starts, ends - 1)
+        targets = padded(self.item_rows, starts + 1, ends)
+        return Batch(torch.from_numpy(inputs), torch.from_numpy(targets))
+
+    def epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, without the first ``skip``."""
+        rank, size = self.processes.rank, self.processes.size
+        for which in self.order(epoch)[skip:]:
+            yield self.batch(which[rank::size])

@@ -1,0 +1,112 @@
+"""Checkpoints: all that an interrupted training needs to go on exactly, without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from modicum.errors import BundleError
+
+NAME = "checkpoint.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a training stands.
+
+    Args:
+        settings: fingerprint of method, settings, data and seed; a checkpoint of another is refused.
+        epoch: epochs done.
+        step: batches done in the epoch under way.
+        steps: batches done in all.
+        best: best validation value so far, and the epoch that gave it.
+        totals: sums of this epoch's losses so far, by name.
+        targets: targets seen this epoch so far.
+        log: one record for each epoch done.
+    """
+
+    settings: str
+    epoch: int = 0
+    step: int = 0
+    steps: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
+    targets: float = 0.0
+    seconds: float = 0.0
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save(
+    folder: Path,
+    progress: Progress,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+) -> None:
+    """Write a checkpoint aside and rename it, so that a crash leaves the former one whole."""
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    for at, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{at}.{name}": tensor for name, tensor in state.items()}
+    tensors["random"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{NAME}.{os.getpid()}"
+    unique = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(unique, aside, metadata={"progress": json.dumps(vars(progress))})
+    aside.replace(folder / NAME)
+
+
+def restore(
+    folder: Path, settings: str, network: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]] | None:
+    """Load the checkpoint of ``folder`` into network and optimiser; None where there is none.
+
+    Raises:
+        BundleError: the checkpoint is damaged, or belongs to other settings, data or seed.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise BundleError(f"{path} is damaged ({error}); delete it to start anew") from error
+    if progress.settings != settings:
+        raise BundleError(
+            f"{path} belongs to a training with other settings, data or seed; "
+            "choose another folder, or delete it to start anew"
+        )
+    network.load_state_dict(_below("network.", tensors))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below("optimiser.", tensors).items():
+        at, _, key = name.partition(".")
+        state.setdefault(int(at), {})[key] = tensor
+    optimiser.load_state_dict(
+        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
+    )
+    torch.set_rng_state(tensors["random"])
+    if "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return progress, _below("best.", tensors)
+
+
+def remove(folder: Path) -> None:
+    """Delete the checkpoint of ``folder``, if there is one."""
+    (folder / NAME).unlink(missing_ok=True)
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

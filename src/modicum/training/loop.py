@@ -1,0 +1,171 @@
+"""The fit loop: any network with named losses, any batches, one or many processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from modicum.training import checkpoint
+from modicum.training.batches import Batch, Windows
+from modicum.training.processes import Processes
+from modicum.training.progress import ProgressBar
+from modicum.training.settings import TrainingFields
+
+CHECKPOINT_EVERY_S = 30.0
+
+
+class Learner(Protocol):
+    """What the loop trains: a module with named losses."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]: ...
+
+
+def train(
+    network: nn.Module,
+    windows: Windows,
+    settings: TrainingFields,
+    *,
+    validate: Callable[[], float] | None = None,
+    folder: Path | None = None,
+    fingerprint: str = "",
+    bar: ProgressBar,
+) -> list[dict[str, Any]]:
+    """Train ``network`` in place and leave it with the weights of the best epoch.
+
+    The loss of a batch is the mean over its targets, whatever the number of processes. With a
+    ``folder``, a checkpoint is written every half minute, at each epoch's end and on Ctrl-C; the
+    next call with the same settings goes on from it and ends with the same weights, bit for bit on
+    one machine and thread count.
+
+    Args:
+        network: has ``losses(batch)``; every term of it is added and logged.
+        windows: the batches.
+        settings: epochs, patience and the optimiser's fields.
+        validate: gives the value to be maximised, called after each epoch.
+        folder: where the checkpoint stands.
+        fingerprint: of method, settings, data and seed; guards against a foreign checkpoint.
+        bar: shows progress.
+
+    Returns:
+        One record for each epoch: mean of each loss, validation value, seconds, targets.
+
+    Raises:
+        BundleError: the checkpoint in ``folder`` is damaged or belongs to something else.
+    """
+    processes = Processes.join()
+    device = settings.torch_device
+    network.to(device).train()
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        parameters,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        foreach=True,
+    )
+    progress = checkpoint.Progress(settings=fingerprint)
+    best: dict[str, Tensor] = {}
+    if folder is not None:
+        found = checkpoint.restore(folder, fingerprint, network, optimiser)
+        if found is not None:
+            progress, best = found
+
+    def keep() -> None:
+        if folder is not None and processes.leads:
+            checkpoint.save(folder, progress, network, optimiser, best)
+
+    bar.start(len(windows), settings.epochs, progress)
+    try:
+        while progress.epoch < settings.epochs and not _exhausted(progress, settings):
+            resumed = time.perf_counter()
+            kept = resumed
+            for batch in windows.epoch(progress.epoch, skip=progress.step):
+                _step(
+                    network, batch.to(device), optimiser, parameters, settings, progress, processes
+                )
+                bar.advance(progress)
+                now = time.perf_counter()
+                if now - kept > CHECKPOINT_EVERY_S:
+                    progress.seconds += now - resumed
+                    resumed = kept = now
+                    keep()
+            progress.seconds += time.perf_counter() - resumed
+            value = None if validate is None else _validated(network, validate)
+            if value is not None and (progress.best is None or value > progress.best):
+                progress.best, progress.best_epoch = value, progress.epoch + 1
+                best = {name: x.detach().cpu().clone() for name, x in network.state_dict().items()}
+            _close_epoch(progress, value)
+            bar.epoch(progress)
+            keep()
+    except KeyboardInterrupt:
+        keep()
+        raise
+    finally:
+        bar.stop()
+    if best:
+        network.load_state_dict(best)
+    network.eval()
+    return progress.log
+
+
+def _step(
+    network: Any,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    parameters: list[Tensor],
+    settings: TrainingFields,
+    progress: checkpoint.Progress,
+    processes: Processes,
+) -> None:
+    assert batch.targets is not None
+    own = float((batch.targets > 0).sum())
+    targets = processes.total(own)
+    terms = network.losses(batch)
+    loss = torch.stack(list(terms.values())).sum() * (own / targets)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    processes.add_gradients(parameters)
+    if settings.clip_norm:
+        nn.utils.clip_grad_norm_(parameters, settings.clip_norm, foreach=True)
+    progress.steps += 1
+    for group in optimiser.param_groups:
+        group["lr"] = settings.learning_rate * min(
+            1.0, progress.steps / (settings.warmup_steps or 1)
+        )
+    optimiser.step()
+    progress.step += 1
+    progress.targets += own
+    for name, term in terms.items():
+        progress.totals[name] = progress.totals.get(name, 0.0) + float(term.detach()) * own
+
+
+def _validated(network: nn.Module, validate: Callable[[], float]) -> float:
+    network.eval()
+    try:
+        return validate()
+    finally:
+        network.train()
+
+
+def _close_epoch(progress: checkpoint.Progress, value: float | None) -> None:
+    record = {name: total / progress.targets for name, total in progress.totals.items()}
+    progress.epoch += 1
+    progress.log.append(
+        {
+            "epoch": progress.epoch,
+            "losses": record,
+            "validation": value,
+            "seconds": round(progress.seconds, 3),
+            "targets": int(progress.targets),
+        }
+    )
+    progress.step, progress.targets, progress.seconds, progress.totals = 0, 0.0, 0.0, {}
+
+
+def _exhausted(progress: checkpoint.Progress, settings: TrainingFields) -> bool:
+    waited = progress.epoch - progress.best_epoch
+    return progress.best is not None and 0 < settings.patience <= waited

@@ -1,0 +1,52 @@
+"""One or many processes: what ``torchrun`` starts, and sums over all of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together.
+
+    >>> Processes.join().size
+    1
+    """
+
+    rank: int
+    size: int
+
+    @classmethod
+    def join(cls) -> Processes:
+        """Join the group that ``torchrun`` describes in the environment, or be alone."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        if size > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return cls(int(os.environ.get("RANK", "0")), size)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes checkpoints and shows progress."""
+        return self.rank == 0
+
+    def total(self, value: float) -> float:
+        """Return the sum of ``value`` over all processes."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64)
+        distributed.all_reduce(tensor)
+        return float(tensor)
+
+    def add_gradients(self, parameters: list[Tensor]) -> None:
+        """Replace each gradient by its sum over all processes."""
+        if self.size == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
