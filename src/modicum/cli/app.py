@@ -37,6 +37,7 @@ app = App(
     result_action="return_int_as_exit_code_else_zero",
     print_error=False,
     exit_on_error=False,
+    suppress_keyboard_interrupt=False,
 )
 for verb in VERBS:
     app.command(verb)

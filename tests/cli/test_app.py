@@ -1,0 +1,76 @@
+import warnings
+
+import pytest
+
+from modicum.cli import app
+from modicum.cli.app import main
+from modicum.errors import DataError
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Make ``modicum doctor`` raise what the test wants."""
+
+    def fail_with(error: BaseException) -> None:
+        def fail() -> int:
+            raise error
+
+        monkeypatch.setattr(app.app["doctor"], "default_command", fail)
+
+    return fail_with
+
+
+def test_an_error_is_one_line_and_exit_code_2(failing, capsys):
+    failing(DataError("row 3 is broken;\n  mend it"))
+    assert main(["doctor"]) == 2
+    assert capsys.readouterr().err == "modicum: error: row 3 is broken; mend it\n"
+
+
+def test_an_unexpected_error_keeps_its_traceback(failing):
+    failing(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        main(["doctor"])
+
+
+def test_ctrl_c_says_what_was_kept_and_exits_with_130(failing, capsys):
+    failing(KeyboardInterrupt("the checkpoint is kept in runs/a"))
+    assert main(["doctor"]) == 130
+    failing(KeyboardInterrupt())
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == (
+        "modicum: stopped: the checkpoint is kept in runs/a\n"
+        "modicum: stopped: nothing was kept\n"
+    )
+
+
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    def warn() -> None:
+        warnings.simplefilter("always")
+        warnings.warn("this leaks", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(app.app["doctor"], "default_command", warn)
+    assert main(["doctor"]) == 0
+    assert capsys.readouterr().err == "modicum: warning: this leaks\n"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "hint"),
+    [
+        (["audti"], '"audit"'),
+        (["audit", "events.csv", "--users", "u"], "--user"),
+        (["fit", "sasrek"], '"sasrec"'),
+        (["fit", "sasrec", "events.csv", "--out", "x", "--layer", "3"], "--layers"),
+    ],
+)
+def test_an_unknown_word_or_flag_names_the_nearest(tokens, hint, capsys):
+    assert main(tokens) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert f"Did you mean {hint}?" in message
+
+
+def test_the_help_names_every_verb(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for verb in ("audit", "fit", "evaluate", "compare", "recommend", "demo", "doctor"):
+        assert f" {verb} " in text
