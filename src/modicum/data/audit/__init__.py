@@ -35,7 +35,7 @@ def audit(log: EventLog | Split, split: Split | None = None) -> Audit:
     ['no-time']
     """
     if isinstance(log, Split):
-        log, split = log.log, log
+        split, log = log, log.log
     timed = log.has("time")
     usable = log.scan.drop_nulls(["user", "item", "time"] if timed else ["user", "item"])
     num_events = int(usable.select(pl.len()).collect(engine="streaming").item())

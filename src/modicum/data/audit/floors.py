@@ -152,8 +152,8 @@ def _metrics(ranks: np.ndarray, users: np.ndarray) -> dict[str, float | int]:
     return {
         f"HR@{K}": float(hr.mean()),
         f"NDCG@{K}": mean,
-        f"NDCG@{K}_low": mean - half,
-        f"NDCG@{K}_high": mean + half,
+        f"NDCG@{K}_low": max(mean - half, 0.0),
+        f"NDCG@{K}_high": min(mean + half, 1.0),
         "users": len(per_user),
         "queries": len(ranks),
     }
