@@ -51,14 +51,16 @@ def convert(scan: pl.LazyFrame, column: str, *, loose: bool, place: str) -> tupl
     broken = values.is_null()
     whole = values.cast(pl.Int64, strict=False)
     if dtype.is_integer():
-        fits = dtype.is_signed_integer() and dtype != pl.Int128 or everywhere(whole.is_not_null())
+        fits = (dtype.is_signed_integer() and dtype != pl.Int128) or everywhere(whole.is_not_null())
         return (whole if fits else values.cast(pl.String)), broken
     if dtype.is_float():
         broken = ~values.is_finite().fill_null(False)
         exact = (values == values.floor()) & (values.abs() < EXACT_FLOAT)
         return (whole if everywhere(exact) else values.cast(pl.String)), broken
     if dtype.is_decimal():
-        return (whole if everywhere(whole.cast(dtype) == values) else values.cast(pl.String)), broken
+        return (
+            whole if everywhere(whole.cast(dtype) == values) else values.cast(pl.String)
+        ), broken
     if dtype == pl.String:
         broken = broken | (values.str.strip_chars() == "")
         return (whole if loose and everywhere(whole.cast(pl.String) == values) else values), broken

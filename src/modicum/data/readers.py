@@ -5,17 +5,29 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
 
 from modicum.data import ids, times
-from modicum.data.log import EventLog
-from modicum.data.roles import DEFAULTS, GuessWarning, assign
+from modicum.data.log import ROLES, EventLog
+from modicum.data.roles import GuessWarning, assign
 from modicum.data.sources import name_of, open_table, reading
-from modicum.data.tables import Rejects, Scratch, Table
+from modicum.data.tables import Rejects, Scratch, Table, settle
 from modicum.errors import DataError
+
+PROBLEMS = {
+    "user": "the id is missing",
+    "item": "the id is missing",
+    "time": "this is no time of the years 1 to 9999 (a number, a date, or an ISO 8601 time)",
+    "domain": "the domain is missing",
+    "behaviour": "the behaviour is missing",
+    "value": "this is not a finite number",
+}
+LIST = r"(?s)^\s*\[.*\]\s*$"
+LOOK_AT = 100
+"""Text is taken for lists if this many first values look like lists."""
 
 
 def read_events(
@@ -67,7 +79,7 @@ def read_events(
             roles, guesses = assign(table.names, asked, name)
             for guess in guesses:
                 warnings.warn(f"{name}: {guess}", GuessWarning, stacklevel=2)
-            log = _Reading(table, roles, rejects, list(guesses)).log()
+            log = _Reading(table, roles, rejects, guesses).log(scratch)
     except BaseException:
         scratch.remove()
         raise
@@ -89,28 +101,138 @@ class _Reading:
     table: Table
     roles: dict[str, list[int]]
     rejects: Rejects
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
-    def log(self) -> EventLog:
-        positions = sorted(at for columns in self.roles.values() for at in columns)
-        scan = self.table.take(positions)
+    def log(self, scratch: Scratch) -> EventLog:
+        """Convert the columns of all roles, after the broken rows went aside."""
+        scan = self.table.take(sorted(at for columns in self.roles.values() for at in columns))
         if not ids.any_row(scan, pl.lit(True)) and not self.rejects.kept:
             raise DataError(f"{self.table.source} has no data rows; there are no events in it")
-        if self._holds_lists(scan):
+        lists = self._holds_lists(scan)
+        if lists:
             scan = self._explode(scan)
         else:
             if len(self.roles["item"]) > 1:
                 raise DataError(
-                    f"{self.table.source}: several item columns must hold lists, such as [1, 2]; "
-                    f"{self._name('item')} do not"
+                    f"{self.table.source}: columns {self._name('item')} must hold lists such as "
+                    "[1, 2] to be read as items together; name one column with item=..."
                 )
-            if "time" not in self.roles:
-                self.notes.append("the log has no time; the rows are taken to be in order")
             scan = scan.rename({str(columns[0]): role for role, columns in self.roles.items()})
-        columns, broken = [], []
-        for role in (role for role in ROLES if role in scan.collect_schema()):
-            ...
-        return EventLog(scan, self.table.source)
+        if "time" not in self.roles:
+            self.notes.append("the log has no time; its rows are taken to be in order")
+        there = [role for role in ROLES if role in scan.collect_schema()]
+        converted: dict[str, pl.Expr] = {}
+        faults: dict[str, pl.Expr] = {}
+        for role in there:
+            converted[role], faults[role] = self._convert(scan, role, lists)
+        for role, broken in faults.items():
+            self.rejects.add(scan, broken, role, self._name(role), PROBLEMS[role])
+        if self.rejects.kept:
+            rows = self.rejects.frame["row"].n_unique()
+            self.notes.append(f"{rows} broken rows were skipped; they are in log.rejected")
+            scan = scan.filter(~pl.any_horizontal(faults.values()))
+        scan = scan.select(**converted)
+        return EventLog(
+            scan=settle(scan, scratch, "events.parquet") if self.table.is_text else scan,
+            source=self.table.source,
+            columns={role: self._name(role) for role in there},
+            rejected=self.rejects.frame,
+            notes=tuple(self.notes),
+        )
+
+    def _convert(self, scan: pl.LazyFrame, role: str, lists: bool) -> tuple[pl.Expr, pl.Expr]:
+        """Return expressions for the values of a role, and for where they are broken."""
+        source, name = self.table.source, self._name(role)
+        if role == "time":
+            moments, broken, notes = times.convert(scan, role, place=(source, name))
+            self.notes.extend(notes)
+            return moments, broken
+        place = f"{source}: column {name!r}"
+        if role == "value":
+            return _numbers(scan.collect_schema()[role], place)
+        loose = self.table.is_text or (lists and role == "item")
+        values, broken = ids.convert(scan, role, loose=loose, place=place)
+        return (values if role in ("user", "item") else values.cast(pl.String)), broken
+
+    def _holds_lists(self, scan: pl.LazyFrame) -> bool:
+        """Tell whether each item column holds lists, or text that looks like lists."""
+        schema = scan.collect_schema()
+        for column in map(str, self.roles["item"]):
+            if isinstance(schema[column], pl.List | pl.Array):
+                continue
+            if schema[column] != pl.String:
+                return False
+            some = (
+                scan.select(column).head(LOOK_AT).collect(engine="streaming")[column].drop_nulls()
+            )
+            if some.is_empty() or not some.str.contains(LIST).all():
+                return False
+        return True
+
+    def _explode(self, scan: pl.LazyFrame) -> pl.LazyFrame:
+        """Return one row for each element of the item lists, in their order."""
+        names = {str(at): self.table.names[at] for at in self.roles["item"]}
+        if len(names) > 1 and "domain" in self.roles:
+            raise DataError(
+                f"{self.table.source}: the item columns {self._name('item')} are the domains, so "
+                f"domain={self._name('domain')!r} cannot be another; leave it out"
+            )
+        if "time" in self.roles:
+            self.notes.append(
+                f"item lists carry their own order; the times in {self._name('time')!r} were not used"
+            )
+            del self.roles["time"]
+        schema = scan.collect_schema()
+        lists = {}
+        broken = pl.lit(False)
+        for column, name in names.items():
+            lists[column], fault = _elements(schema[column], column)
+            self.rejects.add(
+                scan, fault, column, name, "the text is not a flat list such as [1, 2]"
+            )
+            broken = broken | fault
+        columns = {
+            role: pl.col(str(at[0])) for role, at in self.roles.items() if role != "item"
+        } | {"item": pl.concat_list(*lists.values())}
+        if len(names) > 1:
+            columns["domain"] = pl.concat_list(
+                pl.lit(name).repeat_by(lists[column].list.len().fill_null(0))
+                for column, name in names.items()
+            )
+            self.roles["domain"] = self.roles["item"]
+        exploded = [column for column in ("item", "domain") if column == "item" or len(names) > 1]
+        scan = scan.filter(~broken).select("row", **columns)
+        return scan.filter(pl.col("item").list.len() > 0).explode(exploded)
 
     def _name(self, role: str) -> str:
         return ", ".join(self.table.names[at] for at in self.roles[role])
+
+
+def _elements(dtype: pl.DataType, column: str) -> tuple[pl.Expr, pl.Expr]:
+    """Return lists (empty for null), and where the text of a list is broken."""
+    values = pl.col(column)
+    if isinstance(dtype, pl.Array):
+        values = values.arr.to_list()
+    if dtype != pl.String:
+        return pl.when(values.is_not_null()).then(values).otherwise(pl.lit([])), pl.lit(False)
+    text = values.fill_null("[]").str.strip_chars()
+    single = text.str.contains("'", literal=True) & ~text.str.contains('"', literal=True)
+    text = pl.when(single).then(text.str.replace_all("'", '"', literal=True)).otherwise(text)
+    clean = text.str.json_path_match("$")
+    brackets = clean.str.replace_all(r'"(?:[^"\\]|\\.)*"', "").str.count_matches(r"[\[{]")
+    flat = clean.str.starts_with("[").fill_null(False) & (brackets == 1)
+    decoded = pl.when(flat).then(clean).otherwise(pl.lit("[]")).str.json_decode(pl.List(pl.String))
+    return decoded, ~flat & (text != "")
+
+
+def _numbers(dtype: pl.DataType, place: str) -> tuple[pl.Expr, pl.Expr]:
+    """Return numbers (null where there is none), and where there is something else."""
+    values = pl.col("value")
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        text = values.cast(pl.String).str.strip_chars()
+        values = pl.when(text != "").then(text)
+    elif not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+        raise DataError(f"{place} has the type {dtype}, which cannot hold numbers")
+    numbers = values.cast(pl.Float64, strict=False)
+    broken = (values.is_not_null() & numbers.is_null()) | numbers.is_infinite().fill_null(False)
+    return numbers.fill_nan(None), broken

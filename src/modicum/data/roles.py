@@ -60,8 +60,7 @@ def assign(
             columns = _guess(role, names)
             if columns:
                 guesses.append(
-                    f"column {columns[0]!r} was taken for {role}, "
-                    f"as there is no {DEFAULTS[role]!r}"
+                    f"column {columns[0]!r} was taken for {role}, as there is no {DEFAULTS[role]!r}"
                 )
             elif role == "time":
                 continue

@@ -89,7 +89,9 @@ def _of_pandas(frame: Any, source: str) -> Table:
             ) from error
         except Exception:  # mixed objects, which only their text describes
             text = series.astype(object).where(series.notna(), None)
-            return pl.Series(str(at), [None if x is None else str(x) for x in text], dtype=pl.String)
+            return pl.Series(
+                str(at), [None if x is None else str(x) for x in text], dtype=pl.String
+            )
 
     def take(positions: Sequence[int]) -> pl.LazyFrame:
         return pl.DataFrame([column(at) for at in positions]).lazy().with_row_index("row", offset=1)

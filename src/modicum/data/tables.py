@@ -13,6 +13,9 @@ import polars as pl
 from modicum.data.log import REJECTED
 from modicum.errors import DataError
 
+IN_MEMORY = 2_000_000
+"""Text files with more rows than this are converted into a temporary parquet file."""
+
 
 @dataclass
 class Rejects:
@@ -66,7 +69,9 @@ class Rejects:
     @property
     def frame(self) -> pl.DataFrame:
         """The broken rows in order, one line for each row and problem."""
-        return pl.concat([pl.DataFrame(schema=REJECTED), *self.kept]).sort("row", maintain_order=True)
+        return pl.concat([pl.DataFrame(schema=REJECTED), *self.kept]).sort(
+            "row", maintain_order=True
+        )
 
 
 @dataclass
@@ -80,6 +85,12 @@ class Scratch:
         if self.folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="modicum-"))
         return self.folder / name
+
+    def keep_only(self, path: Path) -> None:
+        """Delete all other files in the folder."""
+        for other in path.parent.iterdir():
+            if other != path:
+                other.unlink()
 
     def remove(self) -> None:
         """Delete the folder."""
@@ -103,6 +114,20 @@ class Table:
     names: list[str]
     is_text: bool
     take: Callable[[Sequence[int]], pl.LazyFrame]
+
+
+def settle(
+    table: pl.LazyFrame, scratch: Scratch, name: str, rows: int | None = None
+) -> pl.LazyFrame:
+    """Return the table from memory, or from a file in ``scratch`` if it has many rows."""
+    if rows is None:
+        rows = table.select(pl.len()).collect(engine="streaming").item()
+    if rows <= IN_MEMORY:
+        return table.collect(engine="streaming").lazy()
+    path = scratch.file(name)
+    table.sink_parquet(path, compression="lz4")
+    scratch.keep_only(path)
+    return pl.scan_parquet(path, glob=False)
 
 
 def _as_text(dtype: pl.DataType, column: str) -> pl.Expr:

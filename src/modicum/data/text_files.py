@@ -9,11 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from modicum.data.tables import Rejects, Scratch, Table
+from modicum.data.tables import Rejects, Scratch, Table, settle
 from modicum.errors import DataError
-
-IN_MEMORY = 2_000_000
-"""Files with more lines than this are converted into a temporary parquet file."""
 
 HEADER_LINES = 100
 """A header may span this many lines; so many JSON objects are searched for their keys."""
@@ -72,7 +69,7 @@ def open_json_lines(path: Path, rejects: Rejects, scratch: Scratch) -> Table:
         paths = {str(at): f"$['{list(names)[at]}']" for at in positions}
         columns = [line.str.json_path_match(path).alias(at) for at, path in paths.items()]
         rows = rows.filter(~wrong).select("row", *columns)
-        return _settle(rows, text.measure()["lines"], scratch.file("records.parquet"))
+        return settle(rows, scratch, "records.parquet", text.measure()["lines"])
 
     return Table(rejects.source, list(names), is_text=True, take=take)
 
@@ -155,7 +152,7 @@ class _Separated:
                 records = self._records(self.text.path, self.after)
                 filled = pl.any_horizontal(pl.exclude("row") != "")
                 records = records.with_row_index("row", offset=1).filter(filled)
-                records = _settle(records, self.lines, scratch.file("records.parquet"))
+                records = settle(records, scratch, "records.parquet", self.lines)
             except pl.exceptions.ComputeError:
                 pass  # an unbalanced quote: the line that holds it is named below
             else:
@@ -173,7 +170,7 @@ class _Separated:
             records = self._records(path, 0, "row").with_columns(pl.col("row").cast(pl.Int64))
         else:
             records = self._records(self.text.path, self.after).with_row_index("row", offset=1)
-        return _settle(records.select(wanted), self.lines, scratch.file("records.parquet"))
+        return settle(records.select(wanted), scratch, "records.parquet", self.lines)
 
     def _wrong(self) -> pl.Expr:
         """Return where a line does not have the fields of the header, or a stray quote."""
@@ -201,11 +198,3 @@ class _Separated:
             missing_columns="insert",
             glob=False,
         )
-
-
-def _settle(table: pl.LazyFrame, lines: int, target: Path) -> pl.LazyFrame:
-    """Return the table in memory, or from a temporary file if it has many lines."""
-    if lines <= IN_MEMORY:
-        return table.collect(engine="streaming").lazy()
-    table.sink_parquet(target, compression="lz4")
-    return pl.scan_parquet(target, glob=False)

@@ -73,7 +73,9 @@ def convert(
         return _from_text(scan, values.cast(pl.String).str.strip_chars(), place)
     if dtype.is_numeric():
         whole = dtype.is_integer()
-        return _from_numbers(scan, values.cast(pl.Int64 if whole else pl.Float64, strict=False), place)
+        return _from_numbers(
+            scan, values.cast(pl.Int64 if whole else pl.Float64, strict=False), place
+        )
     raise DataError(
         f"{place[0]}: column {place[1]!r} has the type {dtype}, which cannot hold times; name "
         "another column with time=..., or use time=None if the rows are in order"
