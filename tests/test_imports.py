@@ -21,7 +21,9 @@ PUBLIC = {
 
 def loaded(program: str) -> set[str]:
     """Return the top modules that a fresh interpreter has after running ``program``."""
-    report = "\nimport sys; print('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"
+    report = (
+        "\nimport sys; print('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program + report], capture_output=True, text=True, check=True
     )
@@ -32,7 +34,9 @@ def modules(room: str) -> list[str]:
     root = Path(mo.__file__).parent
     files = sorted((root / room).rglob("*.py"))
     return [
-        ".".join(("modicum", *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+        ".".join(("modicum", *path.relative_to(root).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        )
         for path in files
     ]
 
@@ -46,7 +50,9 @@ def test_rooms_of_tables_and_metrics_load_no_torch(room):
     assert "torch" not in loaded(f"import {', '.join(modules(room))}")
 
 
-@pytest.mark.parametrize("tokens", [["--help"], ["fit", "--help"], ["--version"], ["audit", "--help"]])
+@pytest.mark.parametrize(
+    "tokens", [["--help"], ["fit", "--help"], ["--version"], ["audit", "--help"]]
+)
 def test_help_loads_neither_torch_nor_polars(tokens):
     found = loaded(f"from modicum.cli.app import main\nassert main({tokens}) == 0")
     assert found.isdisjoint({"torch", "polars"})

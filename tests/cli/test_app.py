@@ -38,8 +38,7 @@ def test_ctrl_c_says_what_was_kept_and_exits_with_130(failing, capsys):
     failing(KeyboardInterrupt())
     assert main(["doctor"]) == 130
     assert capsys.readouterr().err == (
-        "modicum: stopped: the checkpoint is kept in runs/a\n"
-        "modicum: stopped: nothing was kept\n"
+        "modicum: stopped: the checkpoint is kept in runs/a\nmodicum: stopped: nothing was kept\n"
     )
 
 

@@ -6,6 +6,7 @@ the verb that was called needs, and nothing else.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -55,6 +56,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as stop:
             _say("stopped", str(stop) or "nothing was kept")
             return 130
+        except BrokenPipeError:  # the reader, such as head, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
 
 
 def _say(kind: str, message: object) -> None:

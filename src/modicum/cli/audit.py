@@ -28,4 +28,6 @@ def audit(
     print(found)
     if html:
         found.to_html(html)
+    if json:
+        found.to_json(json)
     return 0 if found.ok else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from cyclopts import Parameter
 
@@ -14,8 +15,8 @@ class Roles:
 
     Args:
         user: who acted.
-        item: on what.
-        time: when: seconds, milliseconds, ISO text or dates.
+        item: on what; several columns, each a domain, separated by commas.
+        time: when: seconds, milliseconds, ISO text or dates; 'none' if the rows are in order.
         domain: the shop or market of the item.
         behaviour: the kind of event, such as click or purchase.
         value: a rating or an amount.
@@ -28,6 +29,15 @@ class Roles:
     behaviour: str | None = None
     value: str | None = None
 
-    def named(self) -> dict[str, str]:
-        """Role -> column, for the roles that were named."""
-        return {role: column for role, column in asdict(self).items() if column is not None}
+    def named(self) -> dict[str, Any]:
+        """Return the arguments of ``modicum.read_events`` for the roles that were named.
+
+        >>> Roles(user="uid", item="first,second", time="none").named()
+        {'user': 'uid', 'item': ['first', 'second'], 'time': None}
+        """
+        named: dict[str, Any] = {role: name for role, name in asdict(self).items() if name}
+        if self.item and "," in self.item:
+            named["item"] = self.item.split(",")
+        if self.time == "none":
+            named["time"] = None
+        return named

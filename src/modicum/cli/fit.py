@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -50,10 +51,15 @@ def fit_method(
         print(f"{out} holds this very run, fitted; judge it with: modicum evaluate {out}")
         return
     parts = run.load_split()
-    print(parts.audit)
+    print(replace(parts.audit, figures={}))
+    train = parts.train
+    print(
+        f"\nfit {method} on {train.num_events:,} events of {train.num_users:,} users with "
+        f"{train.num_items:,} items"
+    )
     checkpoint = out / "checkpoint"
     try:
-        model.fit(parts.train, validation=parts.validation, seed=seed, folder=checkpoint)
+        model.fit(train, validation=parts.validation, seed=seed, folder=checkpoint)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"what was learnt is kept in {out}; the same command goes on from there"

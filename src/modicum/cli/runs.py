@@ -30,7 +30,7 @@ class Run:
         settings: its fields that were given.
         seed: of everything random.
         events: path of the event log.
-        columns: role -> column, where named.
+        columns: arguments of ``modicum.read_events``, where given.
         on_error: what the reader does with broken rows.
         split: keyword arguments of ``modicum.split``.
         sha256: of the file of events.
@@ -40,7 +40,7 @@ class Run:
     settings: dict[str, Any]
     seed: int
     events: str
-    columns: dict[str, str]
+    columns: dict[str, Any]
     on_error: str
     split: dict[str, Any]
     sha256: str

@@ -1,0 +1,154 @@
+"""The verbs on one small event log, from the file to the recommendation."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import modicum as mo
+from modicum.cli.app import main
+from modicum.cli.runs import Run
+from modicum.errors import BundleError
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory) -> Path:
+    """120 users who walk round a ring of 30 items, each from an own start, at times of their own."""
+    rng = np.random.default_rng(7)
+    users, steps = np.repeat(np.arange(120), 15), np.tile(np.arange(15), 120)
+    times = 1_700_000_000 + np.sort(rng.integers(900_000, size=(120, 15)), axis=1).ravel()
+    items = (rng.integers(30, size=120)[users] + steps) % 30
+    frame = pl.DataFrame({"uid": users, "sku": [f"sku-{n}" for n in items], "ts": times})
+    path = tmp_path_factory.mktemp("events") / "events.csv"
+    frame.sort("ts").write_csv(path)
+    return path
+
+
+def fit(events: Path, out: Path, method: str = "transitions", *more: str) -> int:
+    roles = ["--user", "uid", "--item", "sku", "--time", "ts"]
+    return main(["fit", method, str(events), *roles, "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def run(events, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "a"
+    assert fit(events, out) == 0
+    return out
+
+
+def test_fit_saves_a_model_and_what_it_was_fitted_on(run, events):
+    assert mo.load(run).vocabulary.ids.to_list()
+    kept = Run.read(run)
+    assert kept.events == str(events)
+    assert kept.columns == {"user": "uid", "item": "sku", "time": "ts"}
+    assert kept.split == {"by": "time", "targets": "all"}
+    assert not (run / "checkpoint").exists()
+
+
+def test_the_same_fit_again_does_nothing_and_another_is_refused(events, run, capsys):
+    before = (run / "config.json").read_bytes()
+    assert fit(events, run) == 0
+    assert (run / "config.json").read_bytes() == before
+    assert fit(events, run, "transitions", "--seed", "1") == 2
+    assert "seed: 0 there, 1 here" in capsys.readouterr().err
+
+
+def test_evaluate_keeps_a_report_and_compare_takes_it(events, run, tmp_path, capsys):
+    assert main(["evaluate", str(run), "--k", "1,10", "--html", str(tmp_path / "page.html")]) == 0
+    report = capsys.readouterr().out
+    assert "ndcg@10" in report.lower()
+    assert (run / "report").is_dir()
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    main(["evaluate", str(run)])
+    assert fit(events, tmp_path / "b", "popularity") == 0
+    capsys.readouterr()
+    assert main(["compare", str(run), str(tmp_path / "b")]) == 0
+    assert str(tmp_path / "b") in capsys.readouterr().out
+    assert (tmp_path / "b" / "report").is_dir()
+
+
+def test_evaluate_refuses_events_that_have_changed(run, events, tmp_path, capsys):
+    other = tmp_path / "other.csv"
+    other.write_text(events.read_text() + "1,sku-1,1700000000\n")
+    assert main(["evaluate", str(run), "--events", str(other)]) == 2
+    assert "its content has changed" in capsys.readouterr().err
+
+
+def test_recommend_for_a_history_and_for_a_user(run, events, capsys):
+    asked = ["recommend", str(run), "-k", "3", "--json"]
+    assert main([*asked, "--history", "sku-1,sku-2"]) == 0
+    top = json.loads(capsys.readouterr().out)
+    assert top[0]["item"] == "sku-3"
+    assert [row["rank"] for row in top] == [1, 2, 3]
+    assert main([*asked, "--user", "5"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    history = pl.read_csv(events).filter(pl.col("uid") == 5).sort("ts")["sku"].to_list()
+    last = int(history[-1].removeprefix("sku-"))
+    assert found[0]["item"] == f"sku-{(last + 1) % 30}"
+    assert main([*asked, "--user", "nobody"]) == 2
+    assert main(asked) == 2
+
+
+def test_settings_come_from_a_file_and_flags_win(events, tmp_path):
+    config = tmp_path / "settings.toml"
+    config.write_text('user = "uid"\nitem = "sku"\ntime = "ts"\ndim = 8\nepochs = 1\nlayers = 1\n')
+    options = ["--config", str(config), "--out", str(tmp_path / "run"), "--dim", "4"]
+    assert main(["fit", "sasrec", str(events), *options]) == 0
+    settings = mo.load(tmp_path / "run").settings()
+    assert (settings["dim"], settings["layers"], settings["epochs"]) == (4, 1, 1)
+
+
+def test_an_unknown_key_of_the_file_names_the_nearest(events, tmp_path, capsys):
+    config = tmp_path / "settings.toml"
+    config.write_text("layer = 1\n")
+    options = ["--config", str(config), "--out", str(tmp_path / "run")]
+    assert main(["fit", "sasrec", str(events), *options]) == 2
+    assert "Did you mean --layers?" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(events, tmp_path, monkeypatch):
+    from modicum.methods.sequential.sasrec import SASRec
+
+    small = ["--dim", "4", "--layers", "1", "--heads", "1", "--epochs", "2", "--seed", "3"]
+    assert fit(events, tmp_path / "whole", "sasrec", *small) == 0
+
+    def interrupted(self, queries, *rest, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SASRec, "rank", interrupted)
+        assert fit(events, tmp_path / "cut", "sasrec", *small) == 130
+    assert fit(events, tmp_path / "cut", "sasrec", *small) == 0
+    weights = [tmp_path / name / "weights.safetensors" for name in ("whole", "cut")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_audit_makes_findings_of_broken_rows(events, tmp_path, capsys):
+    options = ["--user", "uid", "--item", "sku", "--time", "ts"]
+    pages = ["--html", str(tmp_path / "audit.html"), "--json", str(tmp_path / "audit.json")]
+    assert main(["audit", str(events), *options, *pages]) == 0
+    assert (tmp_path / "audit.html").exists()
+    assert json.loads((tmp_path / "audit.json").read_text())
+    broken = tmp_path / "broken.csv"
+    broken.write_text(events.read_text() + "1,sku-1,never\n")
+    capsys.readouterr()
+    main(["audit", str(broken), *options])
+    assert "rows-rejected" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"method": "sasrec"}'])
+def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(BundleError):
+        Run.read(tmp_path)
+
+
+def test_doctor_tries_a_model_and_names_what_extras_lack(capsys):
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "[serve]" in text
+    assert "trial: fit, saved, loaded and recommended" in text
