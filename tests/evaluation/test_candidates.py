@@ -1,0 +1,59 @@
+"""Sampled candidates are what they say: unseen, different, uniform."""
+
+import numpy as np
+import pytest
+
+from modicum.errors import DataError, SettingError
+from modicum.evaluation import candidates
+from modicum.evaluation.candidates import sample_negatives, sample_size
+
+
+def _unseen(queries, query):
+    histories = queries.histories
+    user = queries.users[query]
+    had = histories.item_rows[histories.offsets[user] : histories.offsets[user + 1]]
+    return set(np.flatnonzero(queries.item_events).tolist()) - set(had.tolist())
+
+
+@pytest.mark.parametrize("size", [1, 7, 25])
+def test_candidates_are_different_training_items_that_the_user_never_had(parts, size):
+    sampled = sample_negatives(parts.test, size, seed=0)
+    assert sampled.shape == (len(parts.test), size)
+    assert sampled.dtype == np.int32
+    for query, row in enumerate(sampled.tolist()):
+        assert len(set(row)) == size
+        assert set(row) <= _unseen(parts.test, query)
+        assert parts.test.target_rows[query] not in row
+
+
+def test_as_many_as_are_left_can_be_drawn_but_no_more(parts):
+    fewest = min(len(_unseen(parts.test, query)) for query in range(len(parts.test)))
+    query = next(q for q in range(len(parts.test)) if len(_unseen(parts.test, q)) == fewest)
+    sampled = sample_negatives(parts.test, fewest, seed=0)
+    assert set(sampled[query].tolist()) == _unseen(parts.test, query)
+    with pytest.raises(DataError, match=f"use 'sampled-{fewest}' or smaller"):
+        sample_negatives(parts.test, fewest + 1, seed=0)
+
+
+def test_every_unseen_item_is_as_likely(parts):
+    queries = parts.test.take(np.zeros(20_000, dtype=int))
+    size = 10
+    counts = np.bincount(sample_negatives(queries, size, seed=0).ravel())
+    unseen = sorted(_unseen(queries, 0))
+    expected = len(queries) * size / len(unseen)
+    assert (np.abs(counts[unseen] - expected) < 5 * np.sqrt(expected)).all()
+
+
+def test_candidates_are_seeded_and_drawn_in_parts(parts, monkeypatch):
+    first = sample_negatives(parts.test, 5, seed=1)
+    np.testing.assert_array_equal(first, sample_negatives(parts.test, 5, seed=1))
+    assert (first != sample_negatives(parts.test, 5, seed=2)).any()
+    monkeypatch.setattr(candidates, "_CELLS", 35)
+    for query, row in enumerate(sample_negatives(parts.test, 5, seed=1).tolist()):
+        assert set(row) <= _unseen(parts.test, query)
+
+
+@pytest.mark.parametrize("name", ["sampled", "sampled-0", "sampled--3", "999", "sampled-9.5"])
+def test_other_names_are_refused(name):
+    with pytest.raises(SettingError, match="sampled-999"):
+        sample_size(name)
