@@ -30,7 +30,7 @@ def test_without_exclusion_only_unknown_items_are_missed(parts, perfect):
     unseen = report.values("unseen item")
     assert (unseen["hr@10"] == 0).all()
     assert (report.values("warm item")["hr@1"] == 1).all()
-    assert report.protocol["seen targets"] == 0
+    assert report.protocol["excluded targets"] == 0
 
 
 def test_a_constant_ranker_scores_no_better_than_its_expected_rank(parts, constant):
@@ -73,7 +73,7 @@ def test_the_protocol_says_how_it_was_measured(parts, popular):
     assert protocol["seed"] == 5
     unknown = parts.test.item_events[parts.test.target_rows] == 0
     assert protocol["unknown targets"] == pytest.approx(unknown.mean())
-    assert protocol["seen targets"] == pytest.approx(_seen(parts.test).mean())
+    assert protocol["excluded targets"] == pytest.approx(_seen(parts.test).mean())
 
 
 def test_coverage_is_of_the_models_catalogue(parts, popular, chance):

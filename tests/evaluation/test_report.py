@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 from modicum.errors import DataError, ResourceError
 from modicum.evaluation.evaluate import evaluate
 from modicum.evaluation.report import REQUIRED, Report
+from modicum.page import NOTHING
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,14 @@ def test_without_interval_nothing_is_shown(report):
     assert one.summary["low"].null_count() == len(one.summary)
     with pytest.raises(DataError, match="no interval"):
         str(one)
+
+
+def test_a_stratum_of_one_user_is_shown_without_interval(report, tmp_path):
+    alone = report.values("warm").head(1).with_columns(stratum=pl.lit("alone"))
+    other = Report(pl.concat([report.values("all"), alone]), {}, report.protocol)
+    row = next(line for line in str(other).splitlines() if line.startswith("  alone"))
+    assert row.split()[1] == "1" and NOTHING in row and "[" not in row
+    assert "alone (n = 1)" in other.to_html(tmp_path / "report.html").read_text()
 
 
 def test_metrics_must_be_there_and_floats(report):

@@ -52,6 +52,14 @@ def test_few_users_are_tested_exactly(n):
     np.testing.assert_allclose(sign_flip_test(differences, seed=0), expected)
 
 
+def test_users_without_a_difference_do_not_change_p():
+    differences = np.random.default_rng(0).normal(0.2, 1, (30, 2))
+    padded = np.insert(differences, [3, 17, 17], 0.0, axis=0)
+    np.testing.assert_array_equal(
+        sign_flip_test(padded, seed=0), sign_flip_test(differences, seed=0)
+    )
+
+
 def test_random_patterns_approach_the_exact_p():
     differences = np.random.default_rng(5).normal(0.3, 1, (12, 1))
     exact = sign_flip_test(differences, seed=0)

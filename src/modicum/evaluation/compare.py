@@ -13,13 +13,22 @@ import polars as pl
 
 from modicum.errors import DataError, SettingError, nearest
 from modicum.evaluation.report import Report
-from modicum.evaluation.statistics import bootstrap_interval, effect_size, holm, sign_flip_test
+from modicum.evaluation.statistics import (
+    FLIPS,
+    bootstrap_interval,
+    effect_size,
+    holm,
+    sign_flip_test,
+)
 
 FEWEST_USERS = 20
 """A stratum with fewer users is shown but not tested."""
 
 ALPHA = 0.05
 """A difference with a corrected p-value below this is called one."""
+
+FLIPS_PER_TEST = 100
+"""More tests need finer p-values: the least one, 1 / flips, must survive the correction."""
 
 SCHEMA = {
     "metric": pl.String,
@@ -51,12 +60,14 @@ class Comparison:
         reports: the reports compared, by name.
         metrics: names of the metrics compared.
         strata: names of the strata compared.
+        flips: random sign patterns of each test.
     """
 
     table: pl.DataFrame
     reports: dict[str, Report]
     metrics: list[str]
     strata: list[str]
+    flips: int
 
     @property
     def levels(self) -> pl.DataFrame:
@@ -117,6 +128,14 @@ def compare(
     Raises:
         DataError: the reports differ in protocol, queries or users, or are fewer than two.
         SettingError: a metric, stratum or reference is unknown.
+
+    >>> users = pl.select(user=pl.int_range(30), stratum=pl.lit("all"), queries=1)
+    >>> one, two = (
+    ...     Report(users.with_columns(pl.lit(hit).alias("hr@10")), coverage={}, protocol={})
+    ...     for hit in (1.0, 0.0)
+    ... )
+    >>> compare({"one": one, "two": two}, metrics=["hr@10"]).table["verdict"].to_list()
+    ['one is better']
     """
     reports = dict(reports)
     first = _require_comparable(reports)
@@ -130,8 +149,11 @@ def compare(
     else:
         _require_known("reference", [reference], list(reports))
         pairs = [(name, reference) for name in reports if name != reference]
+    flips = max(FLIPS, FLIPS_PER_TEST * len(pairs) * len(metrics) * len(strata))
     rows = [
-        row for stratum in strata for row in _stratum_rows(reports, pairs, metrics, stratum, seed)
+        row
+        for stratum in strata
+        for row in _stratum_rows(reports, pairs, metrics, stratum, flips, seed)
     ]
     order = {metric: place for place, metric in enumerate(metrics)}
     rows.sort(key=lambda row: order[str(row["metric"])])
@@ -146,7 +168,7 @@ def compare(
         .then(pl.format("{} is better", better))
         .otherwise(pl.lit("open"))
     )
-    return Comparison(table.with_columns(verdict=verdict), reports, metrics, strata)
+    return Comparison(table.with_columns(verdict=verdict), reports, metrics, strata, flips)
 
 
 def _stratum_rows(
@@ -154,6 +176,7 @@ def _stratum_rows(
     pairs: list[tuple[str, str]],
     metrics: list[str],
     stratum: str,
+    flips: int,
     seed: int,
 ) -> list[dict[str, object]]:
     """Return a row for each pair and metric; one draw of users and signs serves them all."""
@@ -170,7 +193,7 @@ def _stratum_rows(
     }
     if len(differences) >= FEWEST_USERS:
         figures["low"], figures["high"] = bootstrap_interval(differences, seed=seed)
-        figures["p"] = sign_flip_test(differences, seed=seed)
+        figures["p"] = sign_flip_test(differences, seed=seed, flips=flips)
         figures["effect"] = effect_size(differences)
     names = [(a, b, metric) for a, b in pairs for metric in metrics]
     return [

@@ -89,7 +89,7 @@ def evaluate(
             "queries": len(queries),
             "users": len(np.unique(queries.users)),
             "unknown targets": _unknown_share(model, queries),
-            "seen targets": _seen_share(queries) if exclude_seen else 0.0,
+            "excluded targets": _seen_share(queries) if exclude_seen else 0.0,
             "seed": seed,
             "queries digest": _digest(queries),
         },

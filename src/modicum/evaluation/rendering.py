@@ -11,7 +11,7 @@ import polars as pl
 
 from modicum.evaluation.compare import ALPHA, FEWEST_USERS, Comparison
 from modicum.evaluation.report import OF_THE_MODEL, Report
-from modicum.evaluation.statistics import FLIPS, RESAMPLES
+from modicum.evaluation.statistics import RESAMPLES
 from modicum.evaluation.strata import ALL
 from modicum.page import NOTHING, Page
 
@@ -150,7 +150,7 @@ def _finding(row: dict[str, Any]) -> str:
 
 def _tests_text(comparison: Comparison) -> str:
     return (
-        f"Tests are paired sign-flip tests by user ({FLIPS:,} flips), two-sided; p is corrected "
+        f"Tests are paired sign-flip tests by user ({comparison.flips:,} flips), two-sided; p is corrected "
         f"for the {comparison.table['p'].count()} tests made here by Holm's method, and below "
         f"{ALPHA} one model is called better. The effect is Cohen's d_z, the mean difference by "
         f"the standard deviation of the differences. Strata of fewer than {FEWEST_USERS} users "
@@ -265,6 +265,7 @@ def _intervals_drawing(
                 fmt=MARKERS[place % len(MARKERS)],
                 markersize=4.5,
                 capsize=2.5,
+                clip_on=False,
                 label=model,
             )
         axes.set_yticks(range(len(strata)), [f"{name} (n = {counts[name]:,})" for name in strata])

@@ -34,7 +34,7 @@ REQUIRED = (
     "queries",
     "users",
     "unknown targets",
-    "seen targets",
+    "excluded targets",
     "seed",
     "queries digest",
 )

@@ -23,6 +23,14 @@ def average_over_seeds(reports: Sequence[Report]) -> Report:
 
     Raises:
         DataError: there are fewer than two reports, or they differ in more than the seed.
+
+    >>> users = pl.DataFrame({"user": [1, 2], "stratum": ALL, "queries": 1})
+    >>> seeds = [
+    ...     Report(users.with_columns(pl.Series("hr@10", hits)), coverage={}, protocol={})
+    ...     for hits in ([1.0, 0.0], [1.0, 1.0])
+    ... ]
+    >>> average_over_seeds(seeds).per_user["hr@10"].to_list()
+    [1.0, 0.5]
     """
     if len(reports) < 2:
         raise DataError(f"an average over seeds needs two reports or more, not {len(reports)}")

@@ -8,7 +8,7 @@ RESAMPLES = 1_000
 """Bootstrap samples of an interval."""
 
 FLIPS = 10_000
-"""Random sign patterns of a test; with fewer possible patterns, all of them are tried."""
+"""Random sign patterns of a test, unless told; with fewer possible ones, all are tried."""
 
 CONFIDENCE = 0.95
 
@@ -73,6 +73,7 @@ def sign_flip_test(differences: np.ndarray, *, seed: int, flips: int = FLIPS) ->
     >>> sign_flip_test(np.array([[1.0], [2.0], [3.0]]), seed=0)
     array([0.25])
     """
+    differences = differences[differences.any(axis=1)]  # the sign of 0 does not matter
     n, columns = differences.shape
     total = differences.sum(axis=0)
     # Sums that are equal but for rounding count as equal.
