@@ -1,0 +1,238 @@
+"""Run benchmarks side by side with peers: ``python benchmarks/run.py [NAME ...] [--rounds N]``.
+
+The arms of a benchmark run in turn (A B C A B C ...), each in a process of its own, one thread
+each unless the arm says otherwise. A peer whose environment was not set up is left out. Every run,
+the medians and the ratios go to ``benchmarks/results/NAME.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import data
+
+HERE = Path(__file__).parent
+OURS = Path(sys.executable)
+PEERS = {name: HERE.parent / f".venv-{name}" / "bin" / "python" for name in ("rectools", "replay")}
+
+SASREC = {"dim": 64, "layers": 2, "heads": 1, "dropout": 0.2, "lr": 0.001, "batch_size": 128}
+STRICT = {"head": "float32", "attention_dropout": 0.2}
+FAST = {"head": "bfloat16", "attention_dropout": 0.0}
+
+COSTS = ("epoch_s", "fit_s", "seconds", "construct_s", "peak_mb")
+RATES = ("recommended_users_per_s", "evaluated_users_per_s")
+FIGURES = (*COSTS, *RATES, "ndcg", "cpu_share")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One alternative: a command that prints its figures as JSON, or whose seconds are timed."""
+
+    name: str
+    command: tuple[str, ...]
+    threads: int = 1
+    prints: bool = True
+
+    @property
+    def available(self) -> bool:
+        return Path(self.command[0]).exists()
+
+    def run(self) -> dict[str, Any]:
+        count = str(self.threads)
+        threads = {f"{name}_NUM_THREADS": count for name in ("OMP", "MKL", "OPENBLAS")}
+        threads["POLARS_MAX_THREADS"] = count
+        begin = time.perf_counter()
+        done = subprocess.run(
+            self.command, env=os.environ | threads, capture_output=True, text=True
+        )
+        seconds = time.perf_counter() - begin
+        if done.returncode:
+            sys.exit(f"{self.name} failed:\n{done.stderr}")
+        return json.loads(done.stdout.splitlines()[-1]) if self.prints else {"seconds": [seconds]}
+
+
+def script(name: str, python: Path, file: str, *, threads: int = 1, **task: Any) -> Arm:
+    return Arm(name, (str(python), str(HERE / file), json.dumps(task)), threads)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What runs in turn, ours first, how often, and on which file.
+
+    ``arms(file, round)`` gives the arms of a round; long benchmarks run only when named.
+    """
+
+    arms: Callable[[Path | None, int], list[Arm]]
+    rounds: int
+    file: Callable[[], Path] | None = None
+    long: bool = False
+
+
+def sasrec(sample: str, length: int, *, epochs: int, long: bool = False) -> Benchmark:
+    """SASRec on a sample; the round is the seed."""
+
+    def arms(file: Path | None, round_: int) -> list[Arm]:
+        task = SASREC | {"data": str(file), "length": length, "epochs": epochs}
+        task |= {"evaluations": 1 if long else 3, "seed": round_}
+        return [
+            script("modicum strict", OURS, "sasrec_modicum.py", **task, arm=STRICT),
+            script("modicum fast", OURS, "sasrec_modicum.py", **task, arm=FAST),
+            *(script(name, python, f"sasrec_{name}.py", **task) for name, python in PEERS.items()),
+        ]
+
+    return Benchmark(arms, 3, lambda: data.leave_last_out(sample, length), long)
+
+
+def reading(num_events: int, peer: str, python: Path) -> Benchmark:
+    """From parquet to split histories, on one thread and on all cores."""
+
+    def arms(file: Path | None, round_: int) -> list[Arm]:
+        return [
+            script(f"{name}{suffix}", binary, f"read_{name}.py", threads=threads, data=str(file))
+            for threads, suffix in ((1, ""), (os.cpu_count() or 1, ", all cores"))
+            for name, binary in (("modicum", OURS), (peer, python))
+        ]
+
+    return Benchmark(arms, 3, lambda: data.shuffled_events(num_events))
+
+
+def imports() -> Benchmark:
+    """Whole processes, from start to exit."""
+    statements = {
+        "modicum": "import modicum",
+        "numpy and polars": "import numpy, polars",
+        "modicum with torch": "import modicum; modicum.SASRec",
+        "torch": "import torch",
+        "nothing": "pass",
+    }
+    arms = [Arm(name, (str(OURS), "-c", code), 1, False) for name, code in statements.items()]
+    arms.append(Arm("modicum --help", (str(OURS.with_name("modicum")), "--help"), 1, False))
+    return Benchmark(lambda file, round_: arms, 15)
+
+
+BENCHMARKS = {
+    "sasrec-ml-1m": sasrec("ml-1m", 200, epochs=3),
+    "sasrec-ml-100k": sasrec("ml-100k", 50, epochs=6),
+    "quality-ml-1m": sasrec("ml-1m", 200, epochs=30, long=True),
+    "quality-ml-100k": sasrec("ml-100k", 50, epochs=60, long=True),
+    "read-20m": reading(20_000_000, "pandas", OURS),
+    "read-5m": reading(5_000_000, "rectools", PEERS["rectools"]),
+    "import": imports(),
+}
+
+
+def run(name: str, benchmark: Benchmark, rounds: int) -> dict[str, Any]:
+    """Run all rounds; a run that fails stops everything, so that no figure is left out quietly."""
+    file = benchmark.file() if benchmark.file else None
+    runs = []
+    for round_ in range(rounds):
+        for arm in benchmark.arms(file, round_):
+            if not arm.available:
+                print(f"  {arm.name}: not set up, left out (benchmarks/setup.sh)")
+                continue
+            figures = arm.run()
+            runs.append({"arm": arm.name, "round": round_, "threads": arm.threads} | figures)
+            print(f"  round {round_ + 1}/{rounds}  {arm.name}: {shown(summary([figures]))}")
+    arms = {run["arm"]: [r for r in runs if r["arm"] == run["arm"]] for run in runs}
+    return {
+        "benchmark": name,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+        },
+        "python": platform.python_version(),
+        "data": {"file": file.name, "sha256": data.fingerprint(file)} if file else None,
+        "arms": {a.name: a.command[1:] for a in benchmark.arms(file, 0)},
+        "medians": {name: summary(own) for name, own in arms.items()},
+        "runs": runs,
+    }
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Median of each figure over all the values of all runs."""
+    values = {
+        figure: [x for run in runs for x in _listed(run[figure])]
+        for figure in FIGURES
+        if figure in runs[0]
+    }
+    return {figure: median(own) for figure, own in values.items() if own}
+
+
+def _listed(value: Any) -> list[float]:
+    return value if isinstance(value, list) else [value]
+
+
+def ratios(medians: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """How many times better each arm of ours is than each other arm, by figure."""
+    found = {}
+    for ours in (name for name in medians if name.startswith("modicum")):
+        for peer in (name for name in medians if not name.startswith("modicum")):
+            mine, other = medians[ours], medians[peer]
+            found[f"{ours} : {peer}"] = {
+                figure: other[figure] / mine[figure]
+                if figure in COSTS
+                else mine[figure] / other[figure]
+                for figure in (*COSTS, *RATES)
+                if figure in mine and figure in other
+            }
+    return found
+
+
+def shown(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:,.4g}" for name, value in figures.items())
+
+
+def commit() -> str:
+    call = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(call, cwd=HERE, capture_output=True, text=True).stdout.strip()
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def main() -> None:
+    everyday = [name for name, benchmark in BENCHMARKS.items() if not benchmark.long]
+    parser = argparse.ArgumentParser(description="Run benchmarks side by side with peers.")
+    parser.add_argument(
+        "names", nargs="*", default=everyday, metavar="NAME", help=", ".join(BENCHMARKS)
+    )
+    parser.add_argument("--rounds", type=int, help="how often the arms run in turn")
+    chosen = parser.parse_args()
+    for name in chosen.names:
+        if name not in BENCHMARKS:
+            parser.error(f"{name!r} is not known; known: {', '.join(BENCHMARKS)}")
+    (HERE / "results").mkdir(exist_ok=True)
+    for name in chosen.names:
+        benchmark = BENCHMARKS[name]
+        print(name)
+        result = run(name, benchmark, chosen.rounds or benchmark.rounds)
+        result["ratios"] = ratios(result["medians"])
+        for pair, figures in result["ratios"].items():
+            print(f"  {pair}: {shown(figures)}")
+        path = HERE / "results" / f"{name}.json"
+        path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
