@@ -53,7 +53,7 @@ def audit(log: EventLog | Split, split: Split | None = None) -> Audit:
 
     figures["sizes"], tables = sizes.measure(events, timed)
     checks = {
-        "order": order.check(events, events.columns.get("domain"), timed),
+        "order": order.check(events, timed),
         "duplicates": identity.duplicates(events, timed),
         "domains": identity.domains(events),
         "columns": columns.check(events, timed),

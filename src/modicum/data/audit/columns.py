@@ -38,7 +38,7 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
     )
     names = [str(x) for x in events.vocabulary.ids.cast(pl.String).to_list()]
     for name, column in events.columns.items():
-        text = pl.Series(name, column, strict=False).cast(pl.String)
+        text = as_text(column)
         coded = frame.with_columns(code=text.rank("dense").fill_null(0).cast(pl.Int64))
         distinct = coded["code"].n_unique()
         measured[f"{name}_distinct"] = distinct
@@ -59,6 +59,16 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
             findings += _one_per_user(coded, name)
         findings += _tells_next(coded, name, text, pl.Series(["", *names]))
     return findings, measured
+
+
+def as_text(column: np.ndarray) -> pl.Series:
+    """Return a column of histories as text, whole numbers without a decimal point.
+
+    >>> as_text(np.array([2.0, 3.5])).to_list()
+    ['2', '3.5']
+    """
+    values = pl.Series("text", column.tolist() if column.dtype == object else column)
+    return values.cast(pl.String).str.strip_suffix(".0")
 
 
 def _twin(coded: pl.DataFrame, name: str, distinct: int, timed: bool) -> list[Finding]:

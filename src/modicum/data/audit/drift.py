@@ -103,9 +103,10 @@ def newcomers(events: Histories, bins: int = 20) -> pl.DataFrame:
         events: histories of a log with time.
     """
     order = np.argsort(events.times, kind="stable")
-    _, first = np.unique(events.item_rows[order], return_index=True)
+    first = np.full(events.num_items + 1, -1)
+    first[events.item_rows[order[::-1]]] = np.arange(events.num_events)[::-1]
     new = np.zeros(events.num_events, dtype=bool)
-    new[first] = True
+    new[first[first >= 0]] = True
     bins = min(bins, events.num_events)
     part = np.arange(events.num_events) * bins // events.num_events
     rate = np.bincount(part, new, minlength=bins) / np.bincount(part, minlength=bins)

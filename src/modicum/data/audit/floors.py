@@ -33,7 +33,8 @@ def measure(split: Split) -> pl.DataFrame:
         queries.targets > queries.starts, queries.histories.item_rows[queries.targets - 1], 0
     ).astype(np.int64)
     seen = _seen(queries)
-    seen_target = np.isin(at * (len(popularity) + 1) + target, seen["key"].to_numpy())
+    own = pl.Series(at * (len(popularity) + 1) + target)
+    seen_target = own.is_in(seen["key"].implode()).to_numpy()
 
     base = _popular_rank(popularity, target)
     seen_above = _sum_by(seen, _above(popularity, seen, target), len(at))
@@ -82,8 +83,8 @@ def _seen(queries: Queries) -> pl.DataFrame:
     begin = np.repeat(queries.starts - np.cumsum(lengths) + lengths, lengths)
     item = queries.histories.item_rows[begin + np.arange(lengths.sum())].astype(np.int64)
     size = queries.histories.num_items + 2
-    key = np.unique(query * size + item)
-    return pl.DataFrame({"query": key // size, "item": key % size, "key": key})
+    keys = pl.DataFrame({"key": query * size + item}).unique()
+    return keys.select(query=pl.col("key") // size, item=pl.col("key") % size, key="key")
 
 
 def _popular_rank(popularity: np.ndarray, target: np.ndarray) -> np.ndarray:

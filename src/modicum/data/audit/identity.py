@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from modicum.data.audit.columns import as_text
 from modicum.data.audit.findings import Finding, share
 from modicum.data.histories import Histories
 from modicum.data.log import EventLog
@@ -56,18 +57,17 @@ def rejected(log: EventLog, missing: int) -> tuple[list[Finding], dict[str, Any]
 def duplicates(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]]:
     """Count events that occur twice in all roles but the value, and items met again by a user."""
     roles = {
-        name: pl.Series(events.columns[name], strict=False)
+        name: as_text(events.columns[name])
         for name in ("domain", "behaviour")
         if name in events.columns
     }
-    frame = pl.DataFrame(
-        {"user": events.event_users, "item": events.item_rows, "time": events.times} | roles
-    )
-    total = len(frame)
-    again = 1 - frame.n_unique(["user", "item"]) / total
+    user_item = pl.Series(events.event_users * (events.num_items + 1) + events.item_rows)
+    total = len(user_item)
+    again = 1 - user_item.n_unique() / total
     measured: dict[str, Any] = {"repeated_user_item": again}
     findings = []
     if timed:
+        frame = pl.DataFrame({"user and item": user_item, "time": events.times} | roles)
         exact = total - frame.n_unique()
         measured["duplicate_events"] = exact
         if exact:
@@ -106,7 +106,7 @@ def domains(events: Histories) -> tuple[list[Finding], dict[str, Any]]:
     sides = (
         pl.DataFrame(
             {
-                "domain": pl.Series(events.columns["domain"], strict=False).cast(pl.String),
+                "domain": as_text(events.columns["domain"]),
                 "user": events.event_users,
                 "item": events.item_rows,
             }

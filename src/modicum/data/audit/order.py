@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from modicum.data.audit.columns import as_text
 from modicum.data.audit.findings import Finding, share
 from modicum.data.histories import Histories
 
@@ -19,9 +20,7 @@ EVIDENCE = 9.0
 """A finding needs odds of 10**-9 or less under the null model."""
 
 
-def check(
-    events: Histories, domains: np.ndarray | None, timed: bool
-) -> tuple[list[Finding], dict[str, Any]]:
+def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]]:
     """Test the order of first encounters with items against three null models.
 
     A history, inside one domain, is cut down to its first encounter with each item.
@@ -31,7 +30,8 @@ def check(
     with probability ``1 - p**s - (1 - p)**s``, where ``p = P(time of a < time of b)`` from the
     mean and spread of both items' times over all users, so that items which replace each other
     are not mistaken for a sorted log; without time, ``p = 1/2``. The odds of so few are a Chernoff
-    bound for a Poisson count, at the number of independent users instead of pairs.
+    bound for a Poisson count. Pairs of one history depend on each other; both counts are scaled
+    down to its disjoint pairs, which do not.
 
     *One order for all.* Steps between neighbours form a graph; the share of its edges that lie
     on cycles (left after peeling off sources and sinks) is 0 if one global order of the items
@@ -42,10 +42,9 @@ def check(
 
     Args:
         events: histories.
-        domains: (E,) domain of each event, if the log has any.
         timed: the log has times.
     """
-    series, items, times = _first_encounters(events, domains)
+    series, items, times = _first_encounters(events)
     pairs = _pairs(series, items, times, events.num_items, _spread(events) if timed else None)
     cycles = _cycles(series, items, times)
     shuffled = _cycles(series, _shuffle(series, items), np.arange(len(items)))
@@ -115,13 +114,11 @@ def check(
     return findings, measured
 
 
-def _first_encounters(
-    events: Histories, domains: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _first_encounters(events: Histories) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return history number, item and time of each first encounter, history after history."""
     series = events.event_users.astype(np.int64)
-    if domains is not None:
-        code = pl.Series(domains, strict=False).cast(pl.String).rank("dense").fill_null(0)
+    if "domain" in events.columns:
+        code = as_text(events.columns["domain"]).rank("dense").fill_null(0)
         series = series * (len(code.unique()) + 1) + code.to_numpy()
     first = (
         pl.DataFrame({"series": series, "item": events.item_rows, "time": events.times})
@@ -153,7 +150,7 @@ def _pairs(
     lags = range(1, min(MAX_LAG, max(len(items) - 1, 0)) + 1)
     met = [(series[lag:] == series[:-lag]) & (times[lag:] > times[:-lag]) for lag in lags]
     keep = min(1.0, MAX_PAIRS / max(sum(int(m.sum()) for m in met), 1))
-    low, high, up, who = [], [], [], []
+    low, high, up = [], [], []
     for lag, mask in zip(lags, met, strict=True):
         before, after = items[:-lag][mask].astype(np.uint64), items[lag:][mask].astype(np.uint64)
         small, large = np.minimum(before, after), np.maximum(before, after)
@@ -164,23 +161,22 @@ def _pairs(
         low.append(small[taken])
         high.append(large[taken])
         up.append((before < after)[taken])
-        who.append(series[lag:][mask][taken])
     if not low:
         empty = np.array([], dtype=np.uint64)
-        low, high, up, who = [empty], [empty], [empty.astype(bool)], [empty.astype(np.int64)]
+        low, high, up = [empty], [empty], [empty.astype(bool)]
     seen = pl.DataFrame(
         {
             "low": np.concatenate(low),
             "high": np.concatenate(high),
             "up": np.concatenate(up),
-            "who": np.concatenate(who),
         }
     )
     pairs = (
         seen.lazy()
         .group_by("low", "high")
-        .agg(users=pl.len(), up=pl.col("up").sum(), who=pl.col("who").first())
+        .agg(users=pl.len(), up=pl.col("up").sum())
         .filter(pl.col("users") > 1)
+        .sort("low", "high")
         .collect()
     )
     users = pairs["users"].to_numpy().astype(np.float64)
@@ -192,7 +188,7 @@ def _pairs(
         wide = np.sqrt(variance[small] + variance[large])
         p = _normal((mean[large] - mean[small]) / np.maximum(wide, 1.0))
     expected = float((1 - p**users - (1 - p) ** users).sum())
-    independent = min(1.0, seen["who"].n_unique() / max(len(seen), 1))
+    independent = min(1.0, keep * len(items) / 2 / max(len(seen), 1))
     return {
         "pairs": len(pairs),
         "pairs_in_both_orders": both,

@@ -18,7 +18,7 @@ def measure(events: Histories, timed: bool) -> tuple[dict[str, Any], dict[str, p
     """Return sizes, and the frames of the pictures: events in time, lengths, popularity."""
     lengths = events.lengths
     counts = np.sort(events.item_counts[events.item_counts > 0])[::-1]
-    pairs = pl.DataFrame({"user": events.event_users, "item": events.item_rows}).n_unique()
+    pairs = pl.Series(events.event_users * (events.num_items + 1) + events.item_rows).n_unique()
     top = max(1, round(0.01 * len(counts)))
     low, middle, high = (float(x) for x in np.quantile(lengths, (0.1, 0.5, 0.9)))
     measured: dict[str, Any] = {
