@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from modicum.data.log import EventLog
+from modicum.data.sorting import sort_events
 from modicum.data.vocabulary import Vocabulary, positions
 from modicum.errors import DataError
 
@@ -48,32 +49,33 @@ class Histories:
         Raises:
             DataError: the log has no events.
         """
-        ordered = log.has("time")
-        scan = log.scan.with_row_index("row")
-        time = pl.col("time").to_physical() if ordered else pl.col("row").cast(pl.Int64)
-        scan = scan.with_columns(time=time)
-        first = scan.group_by("item").agg(pl.col("time").min())
-        ids = first.collect(engine="streaming").sort("time", "item")["item"]
-        if ids.is_empty():
+        users, user_codes = _numbered(_column(log, "user"))
+        items, item_codes = _numbered(_column(log, "item"))
+        if items.is_empty():
             raise DataError(f"{log.source} holds no events; there is nothing to learn from")
-        rows = pl.DataFrame({"item": ids, "item_row": np.arange(1, len(ids) + 1, dtype=np.int32)})
+        if log.has("time"):
+            times = _column(log, "time").to_physical().to_numpy()
+        else:
+            times = np.arange(len(user_codes))
+        first = np.full(len(items), np.iinfo(np.int64).max)
+        np.minimum.at(first, item_codes, times)
+        by_first = np.argsort(first, kind="stable")
+        item_rows = np.empty(len(items), dtype=np.int32)
+        item_rows[by_first] = np.arange(1, len(items) + 1)
         extra = [role for role in log.schema if role not in ("user", "item", "time")]
-        users = (
-            scan.join(rows.lazy(), on="item")
-            .group_by("user")
-            .agg(pl.col("item_row", "time", *extra).sort_by("time", "row"))
-            .collect(engine="streaming")
-            .sort("user")
-        )
-        lengths = users["item_row"].list.len().to_numpy()
-        flat = {name: users[name].explode() for name in ("item_row", "time", *extra)}
+        columns = {role: _column(log, role).to_numpy() for role in extra}
+        columns |= {"item": item_rows[item_codes], "time": times}
+        del item_codes, times
+        counts = np.bincount(user_codes, minlength=len(users))
+        offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        columns = sort_events(user_codes, offsets, columns)
         return cls(
-            user_ids=users["user"],
-            vocabulary=Vocabulary(ids),
-            item_rows=flat["item_row"].to_numpy(),
-            offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-            times=flat["time"].to_numpy(),
-            columns={name: flat[name].to_numpy() for name in extra},
+            user_ids=users,
+            vocabulary=Vocabulary(items.gather(by_first)),
+            item_rows=columns.pop("item"),
+            offsets=offsets,
+            times=columns.pop("time"),
+            columns=columns,
         )
 
     @property
@@ -109,7 +111,7 @@ class Histories:
 
     def keep(self, mask: np.ndarray) -> Histories:
         """Return the events where ``mask`` (E,) is true; users left without events are dropped."""
-        counts = np.bincount(self.event_users[mask], minlength=self.num_users)
+        counts = np.add.reduceat(mask, self.offsets[:-1], dtype=np.int64)
         there = counts > 0
         return Histories(
             user_ids=self.user_ids.filter(pl.Series(there)),
@@ -129,3 +131,23 @@ class Histories:
         number[order + 1] = np.arange(1, self.num_items + 1)
         vocabulary = Vocabulary(self.vocabulary.ids.gather(order))
         return replace(self, vocabulary=vocabulary, item_rows=number[self.item_rows])
+
+
+def _column(log: EventLog, role: str) -> pl.Series:
+    return log.scan.select(role).collect(engine="streaming")[role]
+
+
+def _numbered(values: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """Return the distinct values in ascending order, and (E,) int32 positions of the values."""
+    if values.is_empty() or values.dtype != pl.Int64:
+        ids = values.unique().sort()
+        return ids, positions(ids, values).astype(np.int32)
+    low, high = values.min(), values.max()
+    if high - low > 4 * len(values) + 1_000_000:
+        ids = values.unique().sort()
+        return ids, np.searchsorted(ids.to_numpy(), values.to_numpy()).astype(np.int32)
+    numbers = values.to_numpy() - low
+    there = np.zeros(high - low + 1, dtype=bool)
+    there[numbers] = True
+    number = np.cumsum(there, dtype=np.int32) - np.int32(1)
+    return pl.Series(values.name, np.flatnonzero(there) + low), number[numbers]

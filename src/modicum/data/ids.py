@@ -50,6 +50,8 @@ def convert(scan: pl.LazyFrame, column: str, *, loose: bool, place: str) -> tupl
         values, dtype = values.cast(pl.String), pl.String()
     broken = values.is_null()
     whole = values.cast(pl.Int64, strict=False)
+    if dtype == pl.Int64:
+        return values, broken
     if dtype.is_integer():
         fits = (dtype.is_signed_integer() and dtype != pl.Int128) or everywhere(whole.is_not_null())
         return (whole if fits else values.cast(pl.String)), broken

@@ -106,7 +106,8 @@ class _Reading:
     def log(self, scratch: Scratch) -> EventLog:
         """Convert the columns of all roles, after the broken rows went aside."""
         scan = self.table.take(sorted(at for columns in self.roles.values() for at in columns))
-        if not ids.any_row(scan, pl.lit(True)) and not self.rejects.kept:
+        num_rows = scan.select(pl.len()).collect(engine="streaming").item()
+        if num_rows == 0 and not self.rejects.kept:
             raise DataError(f"{self.table.source} has no data rows; there are no events in it")
         lists = self._holds_lists(scan)
         if lists:

@@ -19,6 +19,8 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet", ".pq")
 COMPRESSED = (".gz", ".zst")
+ROW = "\x00row"
+"""A name that no column of a source has."""
 
 
 def name_of(source: Any) -> str:
@@ -64,11 +66,12 @@ def open_table(source: Any, rejects: Rejects, scratch: Scratch) -> Table:
 
 
 def _of_frame(scan: pl.LazyFrame, source: str) -> Table:
-    names = scan.collect_schema().names()
+    # A clone, because a scan that knows its schema no longer skips row groups behind a row index.
+    names = scan.clone().collect_schema().names()
 
     def take(positions: Sequence[int]) -> pl.LazyFrame:
         columns = [pl.col(names[at]).alias(str(at)) for at in positions]
-        return scan.select(columns).with_row_index("row", offset=1)
+        return scan.with_row_index(ROW, offset=1).select(pl.col(ROW).alias("row"), *columns)
 
     return Table(source, names, is_text=False, take=take)
 

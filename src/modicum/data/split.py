@@ -172,12 +172,9 @@ def _by_time(log: EventLog, targets: str, validation: float, test: float) -> Spl
             "with time=..., or use by='last-item' if the rows are in order"
         )
     events = Histories.from_log(log)
-    ordered = np.sort(events.times)
-    begin, end = (
-        ordered[min(round(share * len(ordered)), len(ordered) - 1)]
-        for share in (1 - validation - test, 1 - test)
-    )
-    del ordered
+    last = events.num_events - 1
+    cuts = [min(round(share * (last + 1)), last) for share in (1 - validation - test, 1 - test)]
+    begin, end = np.partition(events.times, cuts)[cuts]
     protocol = {
         "split": "global time",
         "targets": targets,
@@ -258,7 +255,7 @@ def _assemble(
     item_events = train.item_counts
     known = int(np.count_nonzero(item_events))
     train = replace(train, vocabulary=Vocabulary(events.vocabulary.ids.head(known)))
-    user_events = np.bincount(events.event_users[training], minlength=events.num_users)
+    user_events = np.add.reduceat(training, events.offsets[:-1], dtype=np.int64)
     queries = [
         Queries(events, targets, user_events, item_events, protocol | {"part": part})
         for part, targets in (("validation", validation), ("test", test))

@@ -143,6 +143,9 @@ class _Separated:
         self.spans_lines = bool(self.quoted and facts["odd"] and text.is_utf8)
         self.problem = f"the row must have {width} fields, in UTF-8, quotes only around fields"
         self.has_blank = bool(facts["blank"])
+        self.is_clean = bool(
+            text.is_utf8 and not (self.quoted or facts["ragged"] or facts["blank"])
+        )
 
     def read(self, positions: Sequence[int], rejects: Rejects, scratch: Scratch) -> pl.LazyFrame:
         """Return ``row`` and the columns at ``positions`` under ``str(position)``."""
@@ -160,8 +163,9 @@ class _Separated:
                 return records.filter(pl.col("more") == "").select(wanted)
         lines = self.text.lines(self.after).filter(~self.blank)
         wrong = self._wrong() | self.text.damaged
-        repaired = rejects.add(lines, wrong, "line", "", self.problem) or self.has_blank
-        if repaired:
+        if not self.is_clean and (
+            rejects.add(lines, wrong, "line", "", self.problem) or self.has_blank
+        ):
             numbered = pl.concat_str("row", pl.lit(self.separator), "line")
             path = scratch.file("repaired.csv")
             lines.filter(~wrong).select(numbered).sink_csv(

@@ -71,11 +71,11 @@ def convert(
         return values.cast(pl.Datetime("us")), pl.lit(True), []
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         return _from_text(scan, values.cast(pl.String).str.strip_chars(), place)
+    if dtype == pl.Int64:
+        return _from_numbers(scan, values, place)
     if dtype.is_numeric():
-        whole = dtype.is_integer()
-        return _from_numbers(
-            scan, values.cast(pl.Int64 if whole else pl.Float64, strict=False), place
-        )
+        width = pl.Int64 if dtype.is_integer() else pl.Float64
+        return _from_numbers(scan, values.cast(width, strict=False), place)
     raise DataError(
         f"{place[0]}: column {place[1]!r} has the type {dtype}, which cannot hold times; name "
         "another column with time=..., or use time=None if the rows are in order"
@@ -128,6 +128,9 @@ def _unit(number: float) -> str:
 def _from_text(
     scan: pl.LazyFrame, text: pl.Expr, place: tuple[str, str]
 ) -> tuple[pl.Expr, pl.Expr, list[str]]:
+    whole = text.cast(pl.Int64, strict=False)
+    if not any_row(scan, whole.is_null() & text.is_not_null()):
+        return _from_numbers(scan, whole, place)
     parts = text.str.extract_groups(STAMP).struct
     date, clock, zone = (parts.field(name) for name in ("date", "clock", "zone"))
     kinds = pl.when(text.str.contains(NUMBER)).then(pl.lit("a number"))
@@ -136,9 +139,9 @@ def _from_text(
     kinds = kinds.when(date.is_not_null()).then(pl.lit("a date"))
     kind = _only(scan, kinds, text, place)
     if kind == "a number":
-        fraction = any_row(scan, text.str.contains(NUMBER) & ~text.str.contains(r"^[+-]?\d+$"))
-        numbers = text.cast(pl.Float64 if fraction else pl.Int64, strict=False)
-        return _from_numbers(scan, pl.when(text.str.contains(NUMBER)).then(numbers), place)
+        real = text.cast(pl.Float64, strict=False)
+        mixed = any_row(scan, whole.is_null() & real.is_finite())
+        return _from_numbers(scan, real if mixed else whole, place)
     seconds = parts.field("seconds").fill_null(":00")
     moment = pl.concat_str(date, pl.lit("T"), clock.fill_null("00:00"), seconds)
     moment = moment.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)

@@ -1,0 +1,64 @@
+"""Sorting of events by (user, time, original row), block by block of users."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import polars as pl
+
+BLOCK_EVENTS = 1_500_000
+"""Events are sorted in blocks of whole users of about this size, which fit the processor's cache."""
+
+SECOND = 1_000_000
+"""Microseconds."""
+
+
+def sort_events(
+    users: np.ndarray, offsets: np.ndarray, columns: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the columns with the events of each user together, by time, then by row.
+
+    Args:
+        users: (E,) user position of each event.
+        offsets: (U + 1,) where the events of each user belong.
+        columns: name -> (E,), among them ``time``, integers.
+
+    >>> columns = {"time": np.array([5, 9, 5]), "item": np.array([1, 2, 3])}
+    >>> sort_events(np.array([1, 0, 1]), np.array([0, 1, 3]), columns)["item"]
+    array([2, 1, 3])
+    """
+    num_blocks = min(-(-len(users) // BLOCK_EVENTS), 255)
+    cuts = np.linspace(0, len(users), num_blocks + 1)
+    edges = np.searchsorted(offsets, cuts)
+    block = np.repeat(np.arange(num_blocks, dtype=np.uint8), np.diff(edges))[users]
+    result = {name: np.empty_like(column) for name, column in columns.items()}
+
+    def sort_block(at: int) -> None:
+        rows = np.flatnonzero(block == at)
+        if len(rows):
+            rows = rows[_order(users[rows] - edges[at], columns["time"][rows])]
+            here = slice(offsets[edges[at]], offsets[edges[at + 1]])
+            for name, column in columns.items():
+                np.take(column, rows, out=result[name][here], mode="clip")
+
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        list(pool.map(sort_block, range(num_blocks)))
+    return result
+
+
+def _order(users: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return (E,) positions by (user, time, position); sorting packed integers where they fit."""
+    start = times.min()
+    seconds = times // SECOND
+    if np.array_equal(seconds * SECOND, times):
+        times, start = seconds, start // SECOND
+    row_bits = len(users).bit_length()
+    time_bits = (int(times.max()) - int(start)).bit_length()
+    if int(users.max()).bit_length() + time_bits + row_bits > 63:
+        return np.lexsort((times, users))
+    key = users.astype(np.int64) << (time_bits + row_bits)
+    key |= (times - start) << row_bits
+    key |= np.arange(len(users))
+    key.sort()
+    return key & ((1 << row_bits) - 1)
