@@ -37,7 +37,7 @@ class Example(Base):
 
     Args:
         old: as the method says.
-        teacher: a fitted model, or its folder.
+        teacher: a fitted :class:`~here.Base`, or its folder.
 
     >>> 1
     1
@@ -58,7 +58,7 @@ def test_fields_become_keyword_parameters_with_default_and_text():
     assert found["backbone"].default == Size()
     hint, text = get_args(found["teacher"].annotation)
     assert hint == str | None
-    assert text.help == "a fitted model, or its folder."
+    assert text.help == "a fitted here.Base, or its folder."
     assert get_args(found["backbone"].annotation)[0] == str | Size
 
 

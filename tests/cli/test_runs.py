@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -11,19 +10,6 @@ import modicum as mo
 from modicum.cli.app import main
 from modicum.cli.runs import Run
 from modicum.errors import BundleError
-
-
-@pytest.fixture(scope="module")
-def events(tmp_path_factory) -> Path:
-    """120 users who walk round a ring of 30 items, each from an own start, at times of their own."""
-    rng = np.random.default_rng(7)
-    users, steps = np.repeat(np.arange(120), 15), np.tile(np.arange(15), 120)
-    times = 1_700_000_000 + np.sort(rng.integers(900_000, size=(120, 15)), axis=1).ravel()
-    items = (rng.integers(30, size=120)[users] + steps) % 30
-    frame = pl.DataFrame({"uid": users, "sku": [f"sku-{n}" for n in items], "ts": times})
-    path = tmp_path_factory.mktemp("events") / "events.csv"
-    frame.sort("ts").write_csv(path)
-    return path
 
 
 def fit(events: Path, out: Path, method: str = "transitions", *more: str) -> int:
@@ -55,6 +41,11 @@ def test_the_same_fit_again_does_nothing_and_another_is_refused(events, run, cap
     assert "seed: 0 there, 1 here" in capsys.readouterr().err
 
 
+def test_a_fit_that_failed_leaves_the_folder_free_for_another(events, tmp_path):
+    assert fit(events, tmp_path, "sasrec", "--epochs", "0") == 2
+    assert fit(events, tmp_path, "transitions") == 0
+
+
 def test_evaluate_keeps_a_report_and_compare_takes_it(events, run, tmp_path, capsys):
     assert main(["evaluate", str(run), "--k", "1,10", "--html", str(tmp_path / "page.html")]) == 0
     report = capsys.readouterr().out
@@ -82,11 +73,11 @@ def test_recommend_for_a_history_and_for_a_user(run, events, capsys):
     top = json.loads(capsys.readouterr().out)
     assert top[0]["item"] == "sku-3"
     assert [row["rank"] for row in top] == [1, 2, 3]
-    assert main([*asked, "--user", "5"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    history = pl.read_csv(events).filter(pl.col("uid") == 5).sort("ts")["sku"].to_list()
-    last = int(history[-1].removeprefix("sku-"))
-    assert found[0]["item"] == f"sku-{(last + 1) % 30}"
+    histories = pl.read_csv(events).sort("ts").group_by("uid").agg("sku").sort("uid")["sku"]
+    following = [f"sku-{(int(items[-1].removeprefix('sku-')) + 1) % 30}" for items in histories]
+    user = next(u for u, item in enumerate(following) if item not in histories[u])
+    assert main([*asked, "--user", str(user)]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["item"] == following[user]
     assert main([*asked, "--user", "nobody"]) == 2
     assert main(asked) == 2
 

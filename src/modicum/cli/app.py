@@ -50,15 +50,15 @@ def main(tokens: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             return int(app(tokens))
-        except (ModicumError, CycloptsError) as error:
+        except BrokenPipeError:  # the reader, such as head, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (ModicumError, CycloptsError, OSError) as error:
             _say("error", error)
             return 2
         except KeyboardInterrupt as stop:
             _say("stopped", str(stop) or "nothing was kept")
             return 130
-        except BrokenPipeError:  # the reader, such as head, has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
 
 
 def _say(kind: str, message: object) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import modicum as mo
+from modicum.cli.evaluate import REPORT
+from modicum.cli.runs import CHECKPOINT
 
 if TYPE_CHECKING:
     from modicum.methods.recommender import Recommender
@@ -58,7 +60,7 @@ def demo(out: Path = Path("runs/demo"), *, seed: int = 0) -> None:
         folder = out / name
         say(f"fit {name}")
         try:
-            checkpoint = folder / "checkpoint"
+            checkpoint = folder / CHECKPOINT
             model.fit(parts.train, validation=parts.validation, seed=seed, folder=checkpoint)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
@@ -68,7 +70,7 @@ def demo(out: Path = Path("runs/demo"), *, seed: int = 0) -> None:
         shutil.rmtree(checkpoint, ignore_errors=True)
         say(f"evaluate {name}")
         reports[name] = mo.evaluate(model, parts.test)
-        reports[name].save(folder / "report")
+        reports[name].save(folder / REPORT)
     comparison = mo.compare(reports, reference="slmrec")
     print(comparison)
     results = {"seconds": round(time.monotonic() - started), "table": comparison.levels.to_dicts()}

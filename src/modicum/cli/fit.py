@@ -14,7 +14,7 @@ from cyclopts.config import Toml
 
 from modicum.cli.events import Roles
 from modicum.cli.methods import find_methods, flags
-from modicum.cli.runs import CONFIG, Run, fingerprint
+from modicum.cli.runs import CHECKPOINT, MODEL, Run, fingerprint
 from modicum.errors import SettingError
 
 
@@ -47,7 +47,7 @@ def fit_method(
     split: dict[str, Any] = {"by": by} | ({"targets": targets} if by == "time" else {})
     run = Run(method, settings, seed, events, named, on_error, split, fingerprint(events))
     run.enter(out)
-    if (out / CONFIG).exists():
+    if (out / MODEL).exists():
         print(f"{out} holds this very run, fitted; judge it with: modicum evaluate {out}")
         return
     parts = run.load_split()
@@ -57,7 +57,7 @@ def fit_method(
         f"\nfit {method} on {train.num_events:,} events of {train.num_users:,} users with "
         f"{train.num_items:,} items"
     )
-    checkpoint = out / "checkpoint"
+    checkpoint = out / CHECKPOINT
     try:
         model.fit(train, validation=parts.validation, seed=seed, folder=checkpoint)
     except KeyboardInterrupt:

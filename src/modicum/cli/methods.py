@@ -111,5 +111,6 @@ def documented(method: type) -> dict[str, str]:
         for section in re.findall(r"^Args:\n((?: +.*\n?|\n)+)", doc, flags=re.MULTILINE):
             entries = re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
             for names, text in entries:
-                texts |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+                plain = re.sub(r":\w+:`~?([^`]+)`", r"\1", " ".join(text.split()))
+                texts |= dict.fromkeys(names.split(", "), plain)
     return texts

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 FILE = "run.json"
 
-CONFIG = "config.json"
-"""What a saved model has and an unfinished run has not."""
+MODEL, CHECKPOINT = "config.json", "checkpoint"
+"""What a finished run holds, and what an unfinished one may hold."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Run:
         """Make ``folder`` the place of this run, or go on with the same run in it.
 
         Raises:
-            SettingError: the folder holds a run with other settings.
+            SettingError: the folder holds what was learnt with other settings.
         """
-        mine = json.loads(json.dumps(asdict(self)))
-        if (folder / FILE).exists():
+        mine = json.loads(json.dumps(asdict(self), default=str))
+        if any((folder / learnt).exists() for learnt in (MODEL, CHECKPOINT)):
             there = asdict(Run.read(folder))
             differ = [
                 f"{key}: {there[key]} there, {mine[key]} here"
