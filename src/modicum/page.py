@@ -48,8 +48,8 @@ th, td { padding: .4rem .9rem .4rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); min-width: 4rem; max-width: 34rem; }
 th { font-weight: 600; white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
-figure { margin: 1.25rem 0 2rem; }
-figure svg { display: block; width: 100%; height: auto; }
+figure { margin: 1.25rem 0 2rem; overflow-x: auto; }
+figure svg { display: block; width: 100%; min-width: 30rem; height: auto; }
 figure svg text { font-family: inherit !important; }
 .missing { padding: .75rem 1rem; background: var(--band); border-left: 3px solid var(--mark); }
 @media print { body { max-width: none; } .scroll { overflow: visible; } }

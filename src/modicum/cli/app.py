@@ -24,8 +24,7 @@ from modicum.cli.fit import fit
 from modicum.cli.recommend import recommend
 from modicum.errors import ModicumError
 
-VERBS: tuple[Callable[..., Any], ...]
-VERBS = (audit, compare, demo, doctor, evaluate, fit, recommend)
+VERBS: tuple[Callable[..., Any], ...] = (audit, compare, demo, doctor, evaluate, fit, recommend)
 
 app = App(
     name="modicum",

@@ -57,17 +57,16 @@ def demo(out: Path = Path("runs/demo"), *, seed: int = 0) -> None:
     parts.audit.to_html(out / "audit.html")
     reports = {}
     for name, model in models(out).items():
-        folder = out / name
         say(f"fit {name}")
+        folder = out / name
+        checkpoint = folder / CHECKPOINT
         try:
-            checkpoint = folder / CHECKPOINT
             model.fit(parts.train, validation=parts.validation, seed=seed, folder=checkpoint)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"what was learnt is kept in {out}; call again to go on"
             ) from None
         model.save(folder)
-        shutil.rmtree(checkpoint, ignore_errors=True)
         say(f"evaluate {name}")
         reports[name] = mo.evaluate(model, parts.test)
         reports[name].save(folder / REPORT)
@@ -75,5 +74,7 @@ def demo(out: Path = Path("runs/demo"), *, seed: int = 0) -> None:
     print(comparison)
     results = {"seconds": round(time.monotonic() - started), "table": comparison.levels.to_dicts()}
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    for name in reports:
+        shutil.rmtree(out / name / CHECKPOINT, ignore_errors=True)
     page = comparison.to_html(out / "report.html")
     say(f"done: {page}; ask the model: modicum recommend {out / 'slmrec'} --history 1,260,1196")

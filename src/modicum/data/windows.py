@@ -49,6 +49,17 @@ def training_windows(
     return np.maximum(window_ends - length - 1, starts[user]), window_ends
 
 
+def flat_ranges(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the positions ``starts[b]:ends[b]`` of all ranges, one after the other.
+
+    >>> flat_ranges(np.array([5, 0]), np.array([7, 1]))
+    array([5, 6, 0])
+    """
+    lengths = ends - starts
+    before = np.cumsum(lengths) - lengths
+    return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+
+
 def padded(item_rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Gather ``item_rows[starts[b]:ends[b]]`` into a (B, L) int64 matrix, pads (0) at the end.
 
@@ -85,11 +96,8 @@ class Prefixes:
 
     def events(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (query, item row) of every event of every query's history, flat."""
-        lengths = self.ends - self.starts
-        query = np.repeat(np.arange(len(lengths)), lengths)
-        first = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        at = np.arange(len(query)) - first + np.repeat(self.starts, lengths)
-        return query, self.item_rows[at]
+        query = np.repeat(np.arange(len(self.ends)), self.ends - self.starts)
+        return query, self.item_rows[flat_ranges(self.starts, self.ends)]
 
     def take(self, which: np.ndarray) -> Prefixes:
         return Prefixes(self.item_rows, self.starts[which], self.ends[which])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from modicum.data.histories import Histories
 from modicum.data.vocabulary import Vocabulary
+from modicum.nn.softmax import catalogue_cross_entropy
 from modicum.training.batches import Batch
 
 
@@ -71,6 +72,22 @@ class CausalNetwork(LearnedNetwork):
     def encode(self, batch: Batch) -> Tensor:
         states = self.states(batch)
         return states[torch.arange(len(states), device=states.device), batch.lengths - 1]
+
+
+def next_item_loss(
+    states: Tensor, items: Tensor, batch: Batch, *, bfloat16: bool = False
+) -> Tensor:
+    """Return the mean cross-entropy of the next item over all positions that have a target.
+
+    Args:
+        states: (B, L, D).
+        items: (N, D) item vectors.
+        batch: with targets.
+        bfloat16: multiply in bfloat16.
+    """
+    assert batch.targets is not None
+    there = batch.targets > 0
+    return catalogue_cross_entropy(states[there], items, batch.targets[there], bfloat16=bfloat16)
 
 
 class CountedNetwork(Network):

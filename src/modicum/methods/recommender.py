@@ -125,7 +125,7 @@ class Recommender(ABC):
             self,
             validate=None if chosen is None else lambda: self._validation_value(chosen),
             folder=None if folder is None else Path(folder),
-            fingerprint=self._fingerprint(histories, seed),
+            fingerprint=self.fingerprint(histories, seed),
             bar=ProgressBar(self.name, shown=progress and Processes.join().leads),
         )
 
@@ -147,7 +147,8 @@ class Recommender(ABC):
         sums = np.bincount(queries.users, weights=values)
         return float(np.mean(sums[counts > 0] / counts[counts > 0]))
 
-    def _fingerprint(self, histories: Histories, seed: int) -> str:
+    def fingerprint(self, histories: Histories, seed: int) -> str:
+        """Return a hash of all that decides the outcome of a training."""
         parts = [self.name, self.settings(), seed, _digest(histories)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -158,6 +159,12 @@ class Recommender(ABC):
         """The items that can be recommended."""
         self._require_fitted()
         return self._catalogue.vocabulary
+
+    @property
+    def fitted_network(self) -> Network:
+        """The network, trained."""
+        self._require_fitted()
+        return self._network
 
     def recommend(
         self,
@@ -281,7 +288,11 @@ class Recommender(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Return the hyper-parameters as plain JSON values."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+            for name, value in values.items()
+        }
 
     def save(self, folder: str | Path) -> Path:
         """Write the fitted model into ``folder``; :func:`modicum.load` reads it."""

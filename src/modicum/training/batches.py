@@ -69,6 +69,8 @@ class Windows:
         seed: the order of epoch ``e`` is a function of ``seed`` and ``e`` alone, so a resumed run
             sees what an unbroken one would.
         processes: each takes its share of every batch.
+
+    With ``last_only`` set, the last position of a window is its only target.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Windows:
         self.batch_size = batch_size
         self.seed = seed
         self.processes = processes
+        self.last_only = False
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -99,7 +102,7 @@ class Windows:
 
     @property
     def num_targets(self) -> int:
-        return int((self.ends - self.starts - 1).sum())
+        return len(self.starts) if self.last_only else int((self.ends - self.starts - 1).sum())
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """Return the windows of each batch: alike in length within a batch, shuffled otherwise."""
@@ -111,10 +114,12 @@ class Windows:
         return [batches[at] for at in random.permutation(len(batches))]
 
     def batch(self, which: np.ndarray) -> Batch:
-        """Return the windows ``which`` as a batch with a target at every input."""
+        """Return the windows ``which`` as a batch."""
         starts, ends = self.starts[which], self.ends[which]
         inputs = padded(self.item_rows, starts, ends - 1)
         targets = padded(self.item_rows, starts + 1, ends)
+        if self.last_only:
+            targets[np.arange(targets.shape[1]) != (ends - starts - 2)[:, None]] = 0
         return Batch(torch.from_numpy(inputs), torch.from_numpy(targets))
 
     def epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:

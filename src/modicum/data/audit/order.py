@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from modicum.data.audit import chance
 from modicum.data.audit.columns import as_text
 from modicum.data.audit.findings import Finding, share
 from modicum.data.histories import Histories
@@ -17,7 +18,7 @@ MAX_LAG = 16
 MAX_PAIRS = 2_000_000
 """Above so many pairs a seeded sample of item pairs is taken, each with all its users."""
 EVIDENCE = 9.0
-"""A finding needs odds of 10**-9 or less under the null model."""
+"""A finding needs a probability of 10**-9 or less under the null model."""
 
 
 def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]]:
@@ -29,7 +30,7 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
     in both orders? With time in the log, a pair met by ``s`` users is expected in both orders
     with probability ``1 - p**s - (1 - p)**s``, where ``p = P(time of a < time of b)`` from the
     mean and spread of both items' times over all users, so that items which replace each other
-    are not mistaken for a sorted log; without time, ``p = 1/2``. The odds of so few are a Chernoff
+    are not mistaken for a sorted log; without time, ``p = 1/2``. The probability of so few is a Chernoff
     bound for a Poisson count. Pairs of one history depend on each other; both counts are scaled
     down to its disjoint pairs, which do not.
 
@@ -63,7 +64,7 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
             )
         )
     few = pairs["pairs_in_both_orders"] < 0.1 * pairs["pairs_expected_in_both_orders"]
-    if few and pairs["log10_odds"] <= -EVIDENCE:
+    if few and pairs["log10_probability"] <= -EVIDENCE:
         one_order = (
             f" One global order of the items explains every history: no step lies on a cycle, "
             f"against {share(shuffled)} after shuffling inside users."
@@ -77,7 +78,7 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
                 f"The events inside users have lost their time order: of {pairs['pairs']:,} item "
                 f"pairs that two or more users met, {pairs['pairs_in_both_orders']:,} occur in "
                 f"both orders, where {pairs['pairs_expected_in_both_orders']:,.0f} are expected "
-                f"(odds under 10^{math.ceil(pairs['log10_odds'])}).{one_order} The items were "
+                f"(by chance with probability under 10^{math.ceil(pairs['log10_probability'])}).{one_order} The items were "
                 "sorted or taken from a set; a sequence model learns that sorting, and the last "
                 "item of a user is not the last in time. Go back to the source with timestamps; "
                 "figures for next-item prediction on this log mean nothing.",
@@ -97,7 +98,7 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
                 measured,
             )
         )
-    if ids["users_ascending"] >= 0.5 and ids["log10_odds_ascending"] <= -EVIDENCE:
+    if ids["users_ascending"] >= 0.5 and ids["log10_probability_ascending"] <= -EVIDENCE:
         findings.append(
             Finding(
                 "ids-sorted",
@@ -186,7 +187,7 @@ def _pairs(
         mean, variance = spread
         small, large = pairs["low"].to_numpy(), pairs["high"].to_numpy()
         wide = np.sqrt(variance[small] + variance[large])
-        p = _normal((mean[large] - mean[small]) / np.maximum(wide, 1.0))
+        p = chance.normal((mean[large] - mean[small]) / np.maximum(wide, 1.0))
     expected = float((1 - p**users - (1 - p) ** users).sum())
     independent = min(1.0, keep * len(items) / 2 / max(len(seen), 1))
     return {
@@ -195,32 +196,10 @@ def _pairs(
         "pairs_expected_in_both_orders": expected,
         "share_in_both_orders": both / len(pairs) if len(pairs) else None,
         "sampled_share_of_pairs": keep,
-        "log10_odds": _log10_odds_of_so_few(both * independent, expected * independent),
+        "log10_probability": chance.log10_probability_of_so_few(
+            both * independent, expected * independent
+        ),
     }
-
-
-def _normal(z: np.ndarray) -> np.ndarray:
-    """Return the normal distribution function (Abramowitz and Stegun 26.2.17, error < 1e-7)."""
-    t = 1 / (1 + 0.2316419 * np.abs(z))
-    series = (0.319381530, -0.356563782, 1.781477937, -1.821255978, 1.330274429)
-    tail = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    tail = tail * sum(a * t ** (power + 1) for power, a in enumerate(series))
-    return np.where(z > 0, 1 - tail, tail)
-
-
-def _log10_odds_of_so_few(count: float, expected: float) -> float:
-    """Return the Chernoff bound of ``P(Poisson(expected) <= count)`` as a power of ten."""
-    if count >= expected:
-        return 0.0
-    rest = count * math.log(count / expected) if count else 0.0
-    return -(expected - count + rest) / math.log(10)
-
-
-def _log10_odds_of_so_many(count: float, expected: float) -> float:
-    """Return the Chernoff bound of ``P(Poisson(expected) >= count)`` as a power of ten."""
-    if count <= expected or expected == 0:
-        return 0.0
-    return -(count * math.log(count / expected) - count + expected) / math.log(10)
 
 
 def _shuffle(series: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -287,19 +266,13 @@ def _ascending(
     rising = int((clean & (ups == lengths - 1)).sum())
     falling = int((clean & (ups == 0)).sum())
     n = int(clean.sum())
-    chance = float(np.exp(-_log_factorial(lengths[clean])).sum())
+    by_chance = float(np.exp(-chance.log_factorial(lengths[clean])).sum())
     most = max(rising, falling)
     return {
         "users_tested_for_ascending": n,
         "users_ascending": most / n if n else 0.0,
-        "users_ascending_by_chance": chance / n if n else 0.0,
+        "users_ascending_by_chance": by_chance / n if n else 0.0,
         "direction": "ascend" if rising >= falling else "descend",
         "steps_ascending": float(rise.mean()) if len(rise) else None,
-        "log10_odds_ascending": _log10_odds_of_so_many(most, chance),
+        "log10_probability_ascending": chance.log10_probability_of_so_many(most, by_chance),
     }
-
-
-def _log_factorial(n: np.ndarray) -> np.ndarray:
-    """Return ``log(n!)`` of each (n,) count."""
-    table = np.cumsum(np.log(np.maximum(np.arange(n.max(initial=1) + 1), 1)))
-    return table[n]

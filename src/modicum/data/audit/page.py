@@ -80,7 +80,7 @@ def _floors(page: Page, floors: pl.DataFrame) -> None:
         f"NDCG@10 of training-free floors, with 95 % intervals over {best['users']:,} users",
         f"Bars of NDCG@10; the highest is {best['floor']} with {best['NDCG@10']:.4f}",
     )
-    page.table(floors, "Floors on the test queries")
+    page.table(floors.rename(lambda name: name.replace("_", " ")), "Floors on the test queries")
 
 
 def _pictures(page: Page, tables: dict[str, pl.DataFrame]) -> None:
@@ -107,12 +107,12 @@ def _pictures(page: Page, tables: dict[str, pl.DataFrame]) -> None:
         def fresh(axes: Any) -> None:
             axes.plot(when, rate, drawstyle="steps-post")
             axes.set_ylabel("share of events on new items")
-            axes.set_ylim(0, 1)
+            axes.set_ylim(bottom=0)
 
         page.figure(
             fresh,
             "Events on an item never met before in the log, in equal parts of the events",
-            f"The share of events on new items falls from {rate[0]:.2f} to {rate[-1]:.2f}",
+            f"The share of events on new items goes from {rate[0]:.2f} to {rate[-1]:.2f}",
             size=(7.0, 2.6),
         )
     lengths, popularity = tables["lengths"], tables["popularity"]

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from modicum.methods.network import Catalogue, CausalNetwork
+from modicum.methods.network import Catalogue, CausalNetwork, next_item_loss
 from modicum.methods.recommender import Recommender
 from modicum.nn.attention import SelfAttention
 from modicum.nn.dropout import Dropout
-from modicum.nn.softmax import catalogue_cross_entropy
 from modicum.nn.table import ItemTable
 from modicum.training.batches import Batch
 from modicum.training.settings import TrainingFields
@@ -64,14 +63,8 @@ class Network(CausalNetwork):
         return self.norm(x)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        assert batch.targets is not None
-        has_target = batch.targets > 0
-        states = self.states(batch)[has_target]  # (T, D)
-        targets = batch.targets[has_target]
-        loss = catalogue_cross_entropy(
-            states, self.items.weight, targets, bfloat16=self.bfloat16_head
-        )
-        return {"softmax": loss}
+        states, items = self.states(batch), self.items.weight
+        return {"softmax": next_item_loss(states, items, batch, bfloat16=self.bfloat16_head)}
 
     def item_vectors(self) -> Tensor:
         return self.items.weight

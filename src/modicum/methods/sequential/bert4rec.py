@@ -1,0 +1,111 @@
+"""BERT4Rec: bidirectional self-attention with masked items (Sun et al., CIKM 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from modicum.methods.network import Catalogue, LearnedNetwork
+from modicum.methods.recommender import Recommender
+from modicum.nn.attention import SelfAttention
+from modicum.nn.dropout import Dropout
+from modicum.nn.softmax import catalogue_cross_entropy
+from modicum.nn.table import ItemTable
+from modicum.training.batches import Batch
+from modicum.training.settings import TrainingFields
+
+
+@dataclass(kw_only=True)
+class BERT4Rec(TrainingFields, Recommender):
+    """Items of the history are masked at random and recovered from both sides.
+
+    To recommend, a mask is appended to the history. The last item of a training window is masked
+    in ``last`` of the windows, alone, as it is at inference.
+
+    Args:
+        dim: width of item vectors and states.
+        layers: attention blocks.
+        heads: attention heads, a divisor of ``dim``.
+        dropout: rate after the embedding and after each part of a block.
+        masked: share of the items that are masked, in (0, 1).
+        last: share of the training windows in which the last item alone is masked.
+
+    >>> import modicum as mo
+    >>> mo.BERT4Rec(layers=1).masked
+    0.2
+    """
+
+    dim: int = 64
+    layers: int = 2
+    heads: int = 2
+    dropout: float = 0.2
+    masked: float = 0.2
+    last: float = 0.1
+
+    def network(self, catalogue: Catalogue) -> Network:
+        return Network(self, catalogue)
+
+
+class Network(LearnedNetwork):
+    def __init__(self, settings: BERT4Rec, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.settings = settings
+        self.items = ItemTable(len(catalogue), settings.dim)
+        self.mask = nn.Parameter(torch.randn(settings.dim) * 0.02)
+        self.places = nn.Parameter(torch.randn(settings.length + 1, settings.dim) * 0.02)
+        self.dropout = Dropout(settings.dropout)
+        self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
+        self.norm = nn.LayerNorm(settings.dim)
+
+    def states(self, items: Tensor, masked: Tensor) -> Tensor:
+        """Return (B, L, D) from item rows (B, L) and where they are masked (B, L)."""
+        x = self.items(items) * self.items.weight.shape[1] ** 0.5
+        x = torch.where(masked[..., None], self.mask, x)
+        # places count from the newest event, so that the appended mask has the same one always
+        real = masked | (items > 0)
+        age = real.sum(1, keepdim=True) - 1 - torch.arange(items.shape[1], device=items.device)
+        x = self.dropout(x + self.places[age.clamp(min=0)])
+        for block in self.blocks:
+            x = block(x, real)
+        return self.norm(x)
+
+    def encode(self, batch: Batch) -> Tensor:
+        items = torch.nn.functional.pad(batch.items, (0, 1))
+        end = torch.arange(items.shape[1], device=items.device) == batch.lengths[:, None]
+        return self.states(items, end)[end]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        assert batch.targets is not None
+        items = torch.cat([batch.items[:, :1], batch.targets], dim=1)  # the whole window
+        real = items > 0
+        last = torch.arange(items.shape[1], device=items.device) == real.sum(1, keepdim=True) - 1
+        masked = real & (torch.rand(items.shape, device=items.device) < self.settings.masked)
+        nothing = ~masked.any(1, keepdim=True)
+        alone = torch.rand(len(items), 1, device=items.device) < self.settings.last
+        masked = torch.where(alone | nothing, last, masked)
+        states = self.states(items, masked)[masked]
+        loss = catalogue_cross_entropy(
+            states, self.items.weight, items[masked], bfloat16=self.settings.bfloat16_head
+        )
+        return {"softmax": loss}
+
+    def item_vectors(self) -> Tensor:
+        return self.items.weight
+
+
+class Block(nn.Module):
+    def __init__(self, settings: BERT4Rec) -> None:
+        super().__init__()
+        dim = settings.dim
+        self.attention_norm, self.forward_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = SelfAttention(dim, settings.heads, causal=False)
+        self.inner, self.outer = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.dropout = Dropout(settings.dropout)
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        y = self.attention_norm(x)
+        x = x + self.dropout(self.attention(y, y, real))
+        y = self.inner(self.forward_norm(x))
+        return x + self.dropout(self.outer(nn.functional.gelu(y)))

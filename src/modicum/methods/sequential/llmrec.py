@@ -1,0 +1,126 @@
+"""LLMRec: a deep language-model decoder over item vectors, the teacher of SLMRec (E4SRec, 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from modicum.data.histories import Histories
+from modicum.errors import SettingError
+from modicum.methods.network import Catalogue, CausalNetwork, next_item_loss
+from modicum.methods.recommender import Recommender
+from modicum.nn.decoder import Decoder, DecoderStack
+from modicum.nn.dropout import Dropout
+from modicum.nn.ranking import best_items
+from modicum.nn.table import ItemTable
+from modicum.training.batches import Batch, Windows
+from modicum.training.settings import TrainingFields
+
+DEFAULT_BACKBONE = Decoder(layers=16, width=128, heads=4)
+
+
+@dataclass(kw_only=True)
+class DecoderFields(TrainingFields):
+    """What the teacher and the student have in common.
+
+    Args:
+        dim: width d of item vectors.
+        dropout: rate after the embedding and on both branches of each decoder layer.
+        positions: learn from the next item at ``"all"`` positions of a window, or at its ``"last"``
+            only, as the paper does.
+    """
+
+    dim: int = 64
+    dropout: float = 0.1
+    positions: Literal["all", "last"] = "all"
+
+    def check(self) -> None:
+        super().check()
+        if self.positions not in ("all", "last"):
+            raise SettingError(f"positions={self.positions!r} must be 'all' or 'last'")
+
+
+@dataclass(kw_only=True)
+class LLMRec(DecoderFields, Recommender):
+    """A LLaMA-family decoder that reads item vectors in place of words.
+
+    ``x = E[history] W_in``, ``u = decoder(x) W_out``, score ``u Eᵀ`` (SLMRec, ICLR 2025, section 3;
+    every position as a target is ours). The decoder starts at random here.
+
+    Args:
+        backbone: the decoder's shape, a :class:`modicum.nn.decoder.Decoder` or a table of its
+            fields.
+
+    >>> import modicum as mo
+    >>> mo.LLMRec(backbone=mo.Decoder(layers=8, width=64, heads=2)).backbone.layers
+    8
+    """
+
+    backbone: Decoder | Mapping[str, Any] = DEFAULT_BACKBONE
+
+    def __post_init__(self) -> None:
+        if isinstance(self.backbone, Mapping):
+            self.backbone = Decoder.from_dict(self.backbone)
+
+    def windows_of(self, histories: Histories, seed: int) -> Windows:
+        windows = super().windows_of(histories, seed)
+        windows.last_only = self.positions == "last"
+        return windows
+
+    def network(self, catalogue: Catalogue) -> Network:
+        assert isinstance(self.backbone, Decoder)
+        return Network(self, self.backbone, catalogue)
+
+
+class Network(CausalNetwork):
+    """Item table, adapter into the decoder, decoder, adapter back to item space."""
+
+    def __init__(self, settings: DecoderFields, shape: Decoder, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.bfloat16_head = settings.bfloat16_head
+        self.items = ItemTable(len(catalogue), settings.dim)
+        self.into = nn.Linear(settings.dim, shape.width)
+        self.dropout = Dropout(settings.dropout)
+        self.decoder = DecoderStack(shape, settings.dropout)
+        self.out = nn.Linear(shape.width, settings.dim)
+
+    def block_states(self, batch: Batch, ends: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """Return the user vectors (B, L, d) and the decoder's states after ``ends`` layers."""
+        x = self.items(batch.items) * self.items.weight.shape[1] ** 0.5
+        final, blocks = self.decoder(self.dropout(self.into(x)), keep=ends)
+        return self.out(final), blocks
+
+    def states(self, batch: Batch) -> Tensor:
+        return self.block_states(batch, ())[0]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        states, items = self.states(batch), self.items.weight
+        return {"softmax": next_item_loss(states, items, batch, bfloat16=self.bfloat16_head)}
+
+    def lesson(self, batch: Batch, ends: Sequence[int], top_logits: int) -> dict[str, Tensor]:
+        """Return what a student learns from, at the T positions that have a target.
+
+        Args:
+            batch: with targets.
+            ends: B depths, in layers.
+            top_logits: K, how many of the highest logits; 0 for none.
+
+        Returns:
+            ``states`` (T, B, H); with K also ``top`` (T, K) item rows and ``top_logits`` (T, K).
+        """
+        assert batch.targets is not None
+        there = batch.targets > 0
+        with torch.no_grad():
+            users, blocks = self.block_states(batch, ends)
+            lesson = {"states": torch.stack([block[there] for block in blocks], dim=1)}
+            if top_logits:
+                values, rows = best_items(self.scores(users[there]), top_logits)
+                lesson |= {"top": rows, "top_logits": values}
+        return lesson
+
+    def item_vectors(self) -> Tensor:
+        return self.items.weight

@@ -1,0 +1,321 @@
+"""SLMRec: a small decoder distilled block by block from a large one (ICLR 2025)."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modicum.bundle import load
+from modicum.data.histories import Histories
+from modicum.data.log import EventLog
+from modicum.data.split import Queries
+from modicum.errors import DataError, SettingError
+from modicum.methods.network import Catalogue, next_item_loss
+from modicum.methods.recommender import Recommender
+from modicum.methods.sequential import llmrec
+from modicum.methods.sequential.llmrec import DecoderFields, LLMRec
+from modicum.methods.sequential.teacher_states import TaughtWindows, weights_digest
+from modicum.nn.decoder import Decoder, block_influence
+from modicum.training.batches import Batch, Windows
+
+
+@dataclass(kw_only=True)
+class SLMRec(DecoderFields, Recommender):
+    """A student of few decoder layers that follows its teacher's states at the end of each block.
+
+    Teacher and student are cut into as many blocks; block ``k`` of ``B`` ends at layer ``k M / B``.
+    The loss is ``softmax + λ1 D_cos + λ2 D_norm + λ3 L_ms`` (section 4 of the paper; defaults of
+    its published code), and on request the divergence from the teacher's highest logits (ours).
+
+    Args:
+        teacher: a fitted :class:`LLMRec`, the folder of a saved one, or None: an ``LLMRec`` with
+            its defaults and this ``length`` is trained first.
+        layers: decoder layers of the student.
+        blocks: B, at most ``layers``.
+        keep: which of the teacher's layers the student starts from: its ``"first"`` (the paper),
+            ``"last"``, evenly ``"spaced"``, those of most ``"influence"``, or ``"none"``: a random
+            start throughout.
+        distillation: ``"offline"``: the teacher is fixed and its states are computed once;
+            ``"online"``: teacher and student train together; ``"none"``: the softmax alone.
+        cosine: λ1, weight of the mean of 1 - cosine between the states.
+        norm: λ2, weight of the mean distance between the states.
+        supervision: λ3, weight of a softmax of its own at each inner block.
+        logits: weight of the divergence from the teacher's highest logits.
+        top_logits: how many of them.
+        temperature: of that divergence.
+        decoder: the student's shape; filled in from the teacher.
+
+    >>> import modicum as mo
+    >>> mo.SLMRec(layers=2, blocks=2).cosine
+    1.0
+    """
+
+    teacher: LLMRec | str | Path | None = None
+    layers: int = 4
+    blocks: int = 4
+    keep: Literal["first", "last", "spaced", "influence", "none"] = "first"
+    distillation: Literal["offline", "online", "none"] = "offline"
+    cosine: float = 1.0
+    norm: float = 0.1
+    supervision: float = 1.0
+    logits: float = 0.0
+    top_logits: int = 64
+    temperature: float = 2.0
+    decoder: Decoder | Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.decoder, Mapping):
+            self.decoder = Decoder.from_dict(self.decoder)
+
+    def check(self) -> None:
+        super().check()
+        if not 1 <= self.blocks <= self.layers:
+            raise SettingError(
+                f"blocks={self.blocks} must be 1 or more, and at most layers={self.layers}, "
+                "so that every block has a layer"
+            )
+        for name in ("cosine", "norm", "supervision", "logits"):
+            if getattr(self, name) < 0:
+                raise SettingError(f"{name}={getattr(self, name)} must not be negative")
+        if self.keep not in ("first", "last", "spaced", "influence", "none"):
+            raise SettingError(f"keep={self.keep!r} is not known")
+        if self.distillation not in ("offline", "online", "none"):
+            raise SettingError(f"distillation={self.distillation!r} is not known")
+        if self.top_logits < 1 or not self.temperature > 0:
+            raise SettingError("top_logits must be 1 or more, temperature above 0")
+
+    def fit(
+        self,
+        train: Histories | EventLog,
+        validation: Queries | None = None,
+        *,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Learn from training events and a teacher; see :meth:`Recommender.fit`.
+
+        With a ``folder``, a teacher that is trained first is kept in ``folder/teacher``, and the
+        teacher's states in ``folder/states``; both are used again when the training goes on.
+        """
+        self.check()
+        histories = Histories.from_log(train) if isinstance(train, EventLog) else train
+        place = None if folder is None else Path(folder)
+        teacher = self._find_teacher(histories, validation, seed, place, progress)
+        self._states_folder = None if place is None else place / "states"
+        backbone = teacher.backbone
+        assert isinstance(backbone, Decoder)
+        if self.layers > backbone.layers:
+            raise SettingError(
+                f"layers={self.layers} is more than the teacher's {backbone.layers} layers"
+            )
+        self._taught_by, self.dim = teacher, teacher.dim
+        self.decoder = replace(backbone, layers=self.layers)
+        try:
+            super().fit(histories, validation, seed=seed, folder=folder, progress=progress)
+        finally:
+            del self._taught_by
+        assert isinstance(self._network, Student)
+        self._network.leave_teacher()
+        self.lineage["teacher"] = (
+            f"{backbone.layers} layers of width {backbone.width}, {teacher.lineage}"
+        )
+        return self
+
+    @property
+    def asked_logits(self) -> int:
+        """How many of the teacher's logits are needed at each position."""
+        return self.top_logits if self.logits else 0
+
+    def network(self, catalogue: Catalogue) -> Student:
+        assert isinstance(self.decoder, Decoder)
+        student = Student(self, self.decoder, catalogue)
+        if hasattr(self, "_taught_by"):
+            student.meet(self._taught_by, catalogue)
+        return student
+
+    def windows_of(self, histories: Histories, seed: int) -> Windows:
+        windows = super().windows_of(histories, seed)
+        windows.last_only = self.positions == "last"
+        if self.distillation != "offline":
+            return windows
+        assert isinstance(self._network, Student)
+        teacher = self._taught_by.fitted_network
+        assert isinstance(teacher, llmrec.Network)
+        ends = block_ends(teacher.decoder.shape.layers, self.blocks)
+        rows = torch.from_numpy(self._taught_by.vocabulary.rows(histories.vocabulary.ids))
+        if (rows < 1).any():
+            raise DataError(
+                f"the teacher does not know {int((rows < 1).sum())} of the training items; "
+                "train it on the same events"
+            )
+        return TaughtWindows(windows, teacher, ends, self.asked_logits, self._states_folder)
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"teacher": None}
+
+    def fingerprint(self, histories: Histories, seed: int) -> str:
+        teacher = weights_digest(self._taught_by.fitted_network)
+        return hashlib.sha256((super().fingerprint(histories, seed) + teacher).encode()).hexdigest()
+
+    def _find_teacher(
+        self,
+        histories: Histories,
+        validation: Queries | None,
+        seed: int,
+        folder: Path | None,
+        progress: bool,
+    ) -> LLMRec:
+        teacher = self.teacher
+        kept = None if folder is None else folder / "teacher"
+        if teacher is None and kept is not None and (kept / "config.json").exists():
+            teacher = kept
+        if isinstance(teacher, str | Path):
+            teacher = load(teacher)
+        if teacher is None:
+            teacher = LLMRec(length=self.length, device=self.device)
+            teacher.fit(histories, validation, seed=seed, folder=kept, progress=progress)
+            if kept is not None:
+                teacher.save(kept)
+        if not isinstance(teacher, LLMRec):
+            raise SettingError(f"the teacher must be an LLMRec, not {type(teacher).__name__}")
+        return teacher
+
+
+class Student(llmrec.Network):
+    """The network of LLMRec and, while it learns, a head for each inner block."""
+
+    def __init__(self, settings: SLMRec, shape: Decoder, catalogue: Catalogue) -> None:
+        super().__init__(settings, shape, catalogue)
+        self.settings = settings
+        self.ends = block_ends(shape.layers, settings.blocks)
+        self.heads = nn.ModuleList()
+        self.teacher: llmrec.Network | None = None
+        self.teacher_ends: list[int] = []
+
+    def meet(self, teacher: LLMRec, catalogue: Catalogue) -> None:
+        """Start from the teacher's layers and item vectors, and grow what distillation needs."""
+        network, settings = teacher.fitted_network, self.settings
+        assert isinstance(network, llmrec.Network)
+        depth = network.decoder.shape.layers
+        if settings.keep != "none":
+            chosen = choose_layers(settings.keep, depth, settings.layers, network)
+            self.decoder = network.decoder.truncated(chosen)
+            self.into.load_state_dict(network.into.state_dict())
+            self.out.load_state_dict(network.out.state_dict())
+            rows = torch.from_numpy(teacher.vocabulary.rows(catalogue.vocabulary.ids))
+            with torch.no_grad():
+                self.items.weight[rows > 0] = network.items.weight[rows[rows > 0] - 1]
+        if settings.distillation != "none":
+            width, dim = self.out.in_features, self.out.out_features
+            self.heads.extend(nn.Linear(width, dim) for _ in range(settings.blocks - 1))
+        if settings.distillation == "online":
+            self.teacher = copy.deepcopy(network)
+            self.teacher_ends = block_ends(depth, settings.blocks)
+
+    def leave_teacher(self) -> None:
+        """Drop what only learning needed."""
+        self.heads = nn.ModuleList()
+        self.teacher = None
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        settings, items, bfloat16 = self.settings, self.items.weight, self.bfloat16_head
+        assert batch.targets is not None
+        there = batch.targets > 0
+        states, blocks = self.block_states(batch, self.ends)
+        terms = {"softmax": next_item_loss(states, items, batch, bfloat16=bfloat16)}
+        if settings.distillation == "none":
+            return terms
+        taught = batch.extra
+        if self.teacher is not None:
+            terms["teacher"] = self.teacher.losses(batch)["softmax"]
+            taught = self.teacher.lesson(batch, self.teacher_ends, settings.asked_logits)
+        if "states" not in taught:
+            raise DataError("a batch came without the teacher's states; SLMRec learns nothing so")
+        own = torch.stack([block[there] for block in blocks], dim=1)  # (T, B, H)
+        terms |= state_terms(own, taught["states"].to(own.dtype), settings.cosine, settings.norm)
+        if settings.supervision and len(self.heads):
+            inner = [
+                next_item_loss(head(block), items, batch, bfloat16=bfloat16)
+                for head, block in zip(self.heads, blocks[:-1], strict=True)
+            ]
+            terms["supervision"] = settings.supervision * torch.stack(inner).mean()
+        if settings.logits:
+            terms["logits"] = settings.logits * logit_divergence(
+                states[there], items, taught["top"], taught["top_logits"], settings.temperature
+            )
+        return terms
+
+
+def block_ends(layers: int, blocks: int) -> list[int]:
+    """Return after how many layers each block ends.
+
+    >>> block_ends(30, 4), block_ends(4, 4)
+    ([8, 15, 22, 30], [1, 2, 3, 4])
+    """
+    ends = [(2 * k * layers + blocks) // (2 * blocks) for k in range(1, blocks + 1)]
+    if not all(a < b for a, b in pairwise([0, *ends])):
+        raise SettingError(f"{layers} layers cannot be cut into {blocks} blocks")
+    return ends
+
+
+def choose_layers(keep: str, depth: int, layers: int, teacher: llmrec.Network) -> list[int]:
+    """Return which of the teacher's ``depth`` layers, from 0, the student starts from."""
+    if keep == "last":
+        return list(range(depth - layers, depth))
+    if keep == "spaced":
+        return [end - 1 for end in block_ends(depth, layers)]
+    if keep == "influence":
+        items = torch.randint(1, len(teacher.items.weight) + 1, (64, 32))
+        x = teacher.into(teacher.items(items) * teacher.items.weight.shape[1] ** 0.5)
+        influence = block_influence(teacher.decoder, x, torch.ones_like(items, dtype=torch.bool))
+        return sorted(influence.topk(layers).indices.tolist())
+    return list(range(layers))
+
+
+def state_terms(own: Tensor, taught: Tensor, cosine: float, norm: float) -> dict[str, Tensor]:
+    """Return the weighted distances between the states of student and teacher.
+
+    Args:
+        own, taught: (T, B, H) states at the ends of B blocks.
+        cosine, norm: λ1 and λ2; a term of weight 0 is left out.
+
+    Source: SLMRec, equations for D_cos and D_norm; the plain norm is that of the published code.
+
+    >>> same = torch.ones(1, 2, 3)
+    >>> {name: float(term) for name, term in state_terms(same, same, 1.0, 0.1).items()}
+    {'cosine': 0.0, 'norm': 0.0}
+    """
+    terms = {}
+    if cosine:
+        terms["cosine"] = cosine * (1 - F.cosine_similarity(own, taught, dim=-1)).mean()
+    if norm:
+        terms["norm"] = norm * (own - taught).norm(dim=-1).mean()
+    return terms
+
+
+def logit_divergence(
+    states: Tensor, items: Tensor, top: Tensor, top_logits: Tensor, temperature: float
+) -> Tensor:
+    """Return the divergence from the teacher's softmax to the student's, over the teacher's best.
+
+    Args:
+        states: (T, d) the student's user vectors.
+        items: (N, d) its item vectors.
+        top: (T, K) item rows of the teacher's highest logits.
+        top_logits: (T, K) those logits.
+        temperature: both softmaxes are flattened by it; the result is scaled by its square.
+    """
+    own = torch.einsum("td,tkd->tk", states, F.embedding(top - 1, items)) / temperature
+    taught = F.log_softmax(top_logits.to(own.dtype) / temperature, dim=-1)
+    own = F.log_softmax(own, dim=-1)
+    return F.kl_div(own, taught, reduction="batchmean", log_target=True) * temperature**2
