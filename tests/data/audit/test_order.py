@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import polars as pl
 import pytest
@@ -99,12 +97,6 @@ def test_cycles_by_hand():
     assert order._cycles(series, items, np.zeros(8)) == 0
 
 
-def test_normal_distribution_function():
-    z = np.linspace(-6, 6, 101)
-    exact = [0.5 * (1 + math.erf(x / math.sqrt(2))) for x in z]
-    np.testing.assert_allclose(order._normal(z), exact, atol=1e-7)
-
-
 def test_chance_of_ascending_by_hand():
     """Histories of three and four items: 1/3! and 1/4! by chance."""
     series = np.array([0, 0, 0, 1, 1, 1, 1])
@@ -113,12 +105,3 @@ def test_chance_of_ascending_by_hand():
     assert found["users_ascending"] == 1 / 2
     assert found["users_ascending_by_chance"] == pytest.approx((1 / 6 + 1 / 24) / 2)
     assert found["steps_ascending"] == 4 / 5
-
-
-def test_odds_are_bounds_of_the_poisson_tail():
-    mean = 12.0
-    mass = [math.exp(-mean) * mean**n / math.factorial(n) for n in range(100)]
-    for count in range(30):
-        few, many = sum(mass[: count + 1]), sum(mass[count:])
-        assert 10 ** order._log10_odds_of_so_few(count, mean) >= few - 1e-12
-        assert 10 ** order._log10_odds_of_so_many(count, mean) >= many - 1e-12
