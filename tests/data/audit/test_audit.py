@@ -173,11 +173,10 @@ def test_published_sets_in_order_pass(shared, path, item):
     assert not {"order-lost", "order-acyclic", "ids-sorted"} & {f.code for f in report.findings}
 
 
-@pytest.mark.parametrize("name", ["movielens-100k", "movielens-1m"])
+@pytest.mark.parametrize("name", ["ml-100k", "ml-1m"])
 def test_movielens_is_in_order(name):
-    samples = pytest.importorskip("modicum.data.samples", reason="sample data are not there yet")
     try:
-        log = samples.load_sample(name)
+        log = mo.load_sample(name)
     except mo.errors.ResourceError as problem:
         pytest.skip(str(problem))
     report = audit(log)

@@ -105,3 +105,9 @@ def test_chance_of_ascending_by_hand():
     assert found["users_ascending"] == 1 / 2
     assert found["users_ascending_by_chance"] == pytest.approx((1 / 6 + 1 / 24) / 2)
     assert found["steps_ascending"] == 4 / 5
+
+
+def test_a_sample_of_histories_finds_the_same(frame, log_of, monkeypatch):
+    monkeypatch.setattr(order, "MAX_STEPS", 2_000)
+    measured = audit(log_of(frame.drop("time").sort("user", "item"))).figures["order"]
+    assert measured["edges_on_cycles"] == 0 and measured["edges_on_cycles_shuffled"] > 0.9

@@ -17,6 +17,8 @@ MAX_LAG = 16
 """Items are paired with those up to so many places later in a history."""
 MAX_PAIRS = 2_000_000
 """Above so many pairs a seeded sample of item pairs is taken, each with all its users."""
+MAX_STEPS = 1_000_000
+"""Above so many first encounters whole histories are sampled for the test of one order."""
 EVIDENCE = 9.0
 """A finding needs a probability of 10**-9 or less under the null model."""
 
@@ -30,13 +32,14 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
     in both orders? With time in the log, a pair met by ``s`` users is expected in both orders
     with probability ``1 - p**s - (1 - p)**s``, where ``p = P(time of a < time of b)`` from the
     mean and spread of both items' times over all users, so that items which replace each other
-    are not mistaken for a sorted log; without time, ``p = 1/2``. The probability of so few is a Chernoff
-    bound for a Poisson count. Pairs of one history depend on each other; both counts are scaled
-    down to its disjoint pairs, which do not.
+    are not mistaken for a sorted log; without time, ``p = 1/2``. The probability of so few is
+    a Chernoff bound for a Poisson count. Pairs of one history depend on each other; both counts
+    are scaled down to its disjoint pairs, which do not.
 
     *One order for all.* Steps between neighbours form a graph; the share of its edges that lie
     on cycles (left after peeling off sources and sinks) is 0 if one global order of the items
-    explains every history. It is compared with the same log shuffled inside users.
+    explains every history. It is compared with the same histories shuffled inside users; large
+    logs are represented by a seeded sample of whole histories.
 
     *Ids.* The share of users (three items or more, no ties) whose item ids ascend throughout, or
     descend, against the ``1 / n!`` of a random order.
@@ -47,9 +50,10 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
     """
     series, items, times = _first_encounters(events)
     pairs = _pairs(series, items, times, events.num_items, _spread(events) if timed else None)
+    ids = _ascending(series, items, times, events.vocabulary.ids)
+    series, items, times = _some_histories(series, items, times)
     cycles = _cycles(series, items, times)
     shuffled = _cycles(series, _shuffle(series, items), np.arange(len(items)))
-    ids = _ascending(series, items, times, events.vocabulary.ids)
     findings = []
     measured = pairs | ids
     measured |= {"edges_on_cycles": cycles, "edges_on_cycles_shuffled": shuffled}
@@ -200,6 +204,17 @@ def _pairs(
             both * independent, expected * independent
         ),
     }
+
+
+def _some_histories(
+    series: np.ndarray, items: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return whole histories, about ``MAX_STEPS`` events of them."""
+    if len(series) <= MAX_STEPS:
+        return series, items, times
+    number = np.cumsum(np.append(False, series[1:] != series[:-1]))
+    taken = np.random.default_rng(0).random(number[-1] + 1) < MAX_STEPS / len(series)
+    return series[taken[number]], items[taken[number]], times[taken[number]]
 
 
 def _shuffle(series: np.ndarray, items: np.ndarray) -> np.ndarray:
