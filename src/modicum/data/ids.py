@@ -67,9 +67,13 @@ def convert(scan: pl.LazyFrame, column: str, *, loose: bool, place: str) -> tupl
         broken = broken | (values.str.strip_chars() == "")
         return (whole if loose and everywhere(whole.cast(pl.String) == values) else values), broken
     if dtype == pl.Binary:
-        text = values.cast(pl.String, strict=False)
         broken = broken | (values.bin.size() == 0)
-        return (text if everywhere(text.is_not_null()) else values.bin.encode("hex")), broken
+        text = values.cast(pl.String)
+        try:
+            scan.select(text.null_count()).collect(engine="streaming")
+        except pl.exceptions.ComputeError:
+            text = values.bin.encode("hex")
+        return text, broken
     if dtype.is_temporal() or dtype in (pl.Boolean, pl.Null):
         return values.cast(pl.String), broken
     raise DataError(f"{place} has the type {dtype}, which cannot hold ids; use numbers or text")

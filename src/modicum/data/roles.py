@@ -53,7 +53,8 @@ def assign(
     for role, wanted in asked.items():
         if wanted is None:
             continue
-        columns = [wanted] if isinstance(wanted, str) else list(wanted)
+        several = role == "item" and isinstance(wanted, list | tuple)
+        columns = list(wanted) if several else [wanted]
         if not columns or not all(isinstance(column, str) for column in columns):
             raise DataError(f"{role}={wanted!r} must be the name of a column of {source}")
         if columns == [DEFAULTS.get(role)] and columns[0] not in names:

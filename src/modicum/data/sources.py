@@ -116,8 +116,8 @@ def _of_file(path: Path, rejects: Rejects, scratch: Scratch) -> Table:
     if not start:
         raise DataError(f"{source} is empty; there are no events in it")
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    compressed = suffixes[-1] if suffixes and suffixes[-1] in COMPRESSED else None
-    kind = ([*suffixes, ""] if compressed is None else ["", *suffixes])[-2]
+    compressed = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSED else None
+    kind = suffixes[-1] if suffixes else ""
     if kind in PARQUET and compressed:
         path = _decompress(path, compressed, scratch.file("events.parquet"))
         with path.open("rb") as file:

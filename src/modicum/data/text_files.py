@@ -27,6 +27,8 @@ def open_separated(path: Path, separator: str | None, rejects: Rejects, scratch:
     """
     text = _Text(path)
     start = [line.removeprefix("\ufeff") for line in text.first(HEADER_LINES)]
+    if "\r" in start[0]:
+        raise DataError(f"{rejects.source} ends its lines with bare CR; convert them to LF")
     if separator is None or separator not in start[0]:
         separator = max(",\t;|", key=start[0].count)
     records = csv.reader((line + "\n" for line in start), delimiter=separator)
@@ -34,8 +36,6 @@ def open_separated(path: Path, separator: str | None, rejects: Rejects, scratch:
         names = next(records)
     except csv.Error as error:
         raise DataError(f"{rejects.source} has no readable header: {error}") from error
-    if "\r" in start[0]:
-        raise DataError(f"{rejects.source} ends its lines with bare CR; convert them to LF")
 
     def take(positions: Sequence[int]) -> pl.LazyFrame:
         sheet = _Separated(text, records.line_num, separator, len(names))
