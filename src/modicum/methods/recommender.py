@@ -86,13 +86,19 @@ class Recommender(ABC):
             ResourceError: the training does not fit into memory.
         """
         histories = Histories.from_log(train) if isinstance(train, EventLog) else train
+        if isinstance(self, TrainingFields):
+            self.check()
         torch.manual_seed(seed)
-        self._begin(Catalogue.of(histories))
-        if isinstance(self._network, CountedNetwork):
-            self._network.count(histories)
-            self.training_log: list[dict[str, Any]] = []
-        else:
-            self._train(histories, validation, seed, folder, progress)
+        try:
+            self._begin(Catalogue.of(histories))
+            if isinstance(self._network, CountedNetwork):
+                self._network.count(histories)
+                self.training_log: list[dict[str, Any]] = []
+            else:
+                self._train(histories, validation, seed, folder, progress)
+        except BaseException:
+            vars(self).pop("_network", None)  # half a training is not a fitted recommender
+            raise
         self._network.eval()
         self._trained_on = histories
         self.lineage = {"seed": seed, "data": _digest(histories), "modicum": __version__}
@@ -111,7 +117,6 @@ class Recommender(ABC):
         progress: bool,
     ) -> None:
         assert isinstance(self, TrainingFields)
-        self.check()
         windows = self.windows_of(histories, seed)
         memory.require(
             memory.training_bytes(self._network, self.batch_size * self.length),
@@ -265,6 +270,8 @@ class Recommender(ABC):
         return np.concatenate([[UNKNOWN], self.vocabulary.rows(vocabulary.ids)])
 
     def _of_histories(self, histories: Sequence[Sequence[Any]]) -> Prefixes:
+        if any(isinstance(history, str | bytes) for history in histories):
+            raise DataError("each history is a list of items: give histories=[[item, ...], ...]")
         lengths = np.array([len(history) for history in histories], dtype=np.int64)
         flat = [item for history in histories for item in history]
         ends = np.cumsum(lengths)

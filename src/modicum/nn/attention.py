@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modicum.errors import SettingError
 from modicum.nn.dropout import Dropout
 
 
@@ -30,6 +31,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, *, dropout: float = 0.0, causal: bool = True) -> None:
         super().__init__()
+        if heads < 1 or dim % heads:
+            raise SettingError(f"heads={heads} must be 1 or more and divide dim={dim}")
         self.heads = heads
         self.causal = causal
         self.query = nn.Linear(dim, dim)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from modicum.errors import SettingError
+
 
 class Dropout(nn.Module):
     """Zero each element with probability ``rate`` and scale the rest, while training.
@@ -20,7 +22,9 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.threshold = round(rate * 256)
+        if not 0 <= rate < 1:
+            raise SettingError(f"dropout={rate!r} must be in [0, 1)")
+        self.threshold = min(round(rate * 256), 255)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.threshold == 0:

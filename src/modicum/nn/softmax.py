@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 LOGITS_PER_CHUNK = 2**20
@@ -21,7 +21,7 @@ def catalogue_cross_entropy(
         states: (T, D) states of the positions that have a target.
         items: (N, D) item vectors; row ``j`` here is item row ``j + 1``.
         targets: (T,) item rows from 1.
-        bfloat16: multiply in bfloat16; sums stay in float32.
+        bfloat16: multiply in bfloat16; sums over positions stay in float32.
 
     >>> states, items = torch.zeros(3, 2), torch.zeros(4, 2)
     >>> round(float(catalogue_cross_entropy(states, items, torch.tensor([1, 2, 4]))), 4)
@@ -29,13 +29,38 @@ def catalogue_cross_entropy(
     """
     if bfloat16:
         states, items = states.bfloat16(), items.bfloat16()
-    chunk = min(max(LOGITS_PER_CHUNK // len(items), 32), 256)
-    options = None
-    if states.device.type == "cpu" and len(states) > states.shape[1] < len(items):
-        options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=chunk, acc_policy="balanced")
-    elif states.device.type != "cpu":
-        options = torch.nn.LinearCrossEntropyOptions()
-    return F.linear_cross_entropy(states, items, targets - 1, options=options)
+    loss: Tensor = _ChunkedCrossEntropy.apply(states, items, targets - 1)
+    return loss
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Loss and both gradients of a chunk of positions while its logits are still in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+        chunk = min(max(LOGITS_PER_CHUNK // len(items), 32), 256)
+        logits = states.new_empty(chunk, len(items))
+        total = states.new_zeros((), dtype=torch.float32)
+        states_grad = torch.empty_like(states)
+        items_grad = torch.zeros_like(items, dtype=torch.float32)
+        for begin in range(0, len(states), chunk):
+            x, target = states[begin : begin + chunk], targets[begin : begin + chunk, None]
+            p = logits[: len(x)]
+            torch.mm(x, items.T, out=p)
+            torch.softmax(p, dim=1, out=p)
+            own = p.gather(1, target)
+            total -= own.float().clamp_min(1e-38).log_().sum()
+            p.scatter_(1, target, own - 1)
+            torch.mm(p, items, out=states_grad[begin : begin + chunk])
+            items_grad += p.T @ x
+        ctx.save_for_backward(states_grad, items_grad)
+        return total / len(states)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        states_grad, items_grad = ctx.saved_tensors
+        scale = gradients[0] / len(states_grad)
+        return states_grad * scale.to(states_grad.dtype), items_grad.mul_(scale), None
 
 
 @cache

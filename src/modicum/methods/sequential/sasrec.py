@@ -27,7 +27,7 @@ class SASRec(TrainingFields, Recommender):
         dim: width of item vectors and states.
         layers: attention blocks.
         heads: attention heads, a divisor of ``dim``.
-        dropout: rate after the embedding, the attention and inside the feed-forward part.
+        dropout: rate after the embedding, and inside and after the feed-forward part.
         attention_dropout: rate on the attention weights; 0 is the faster kernel.
 
     >>> import modicum as mo
@@ -82,6 +82,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         queries = self.attention_norm(x)
-        x = queries + self.dropout(self.attention(queries, x))
+        x = queries + self.attention(queries, x)
         x = self.forward_norm(x)
         return x + self.dropout(self.outer(self.dropout(self.inner(x).relu())))
