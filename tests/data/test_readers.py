@@ -2,7 +2,7 @@ import gzip
 import json
 import uuid
 import warnings
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pandas as pd
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import modicum as mo
 from modicum.data import tables
+from modicum.data.histories import Histories
 from modicum.data.log import REJECTED
 from modicum.data.readers import read_events
 from modicum.data.roles import GuessWarning
@@ -514,7 +515,11 @@ def test_any_damage_to_a_parquet_file(data, on_error, tmp_path):
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content[: data.draw(st.integers(1, len(content)))] if at % 2 else content)
-    result_or_intended_error(path, on_error=on_error)
+    try:
+        log = read_events(path, on_error=on_error)
+        Histories.from_log(log)
+    except ModicumError:
+        return
 
 
 VALUES = st.one_of(
@@ -525,7 +530,7 @@ VALUES = st.one_of(
     st.lists(st.none() | st.binary(max_size=3), min_size=3, max_size=3),
     st.lists(st.none() | st.datetimes(), min_size=3, max_size=3),
     st.lists(st.none() | st.dates(), min_size=3, max_size=3),
-    st.lists(st.none() | st.timedeltas(), min_size=3, max_size=3),
+    st.lists(st.none() | st.timedeltas(timedelta(-9999), timedelta(9999)), min_size=3, max_size=3),
     st.lists(
         st.none() | st.lists(st.none() | st.integers(0, 9), max_size=2), min_size=3, max_size=3
     ),
@@ -553,10 +558,8 @@ def test_any_table(users, items, moments, numbers, kind, on_error, tmp_path):
         frame.write_parquet(source)
     elif kind == "csv":
         source = tmp_path / "e.csv"
-        flat = [
-            column for column in frame if not column.dtype.is_nested() and column.dtype != pl.Binary
-        ]
-        pl.DataFrame(flat).write_csv(source)
+        written = pl.exclude(pl.Binary, pl.Duration, pl.List, pl.Struct)
+        frame.select(written).write_csv(source)
     elif kind == "pandas":
         source = pd.DataFrame({"user_id": users, "item_id": items, "timestamp": moments})
     columns = {} if kind == "pandas" else {"value": "value", "domain": None}

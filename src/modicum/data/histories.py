@@ -10,6 +10,7 @@ import polars as pl
 
 from modicum.data.log import EventLog
 from modicum.data.sorting import sort_events
+from modicum.data.tables import reading
 from modicum.data.vocabulary import Vocabulary, positions
 from modicum.errors import DataError
 
@@ -134,7 +135,14 @@ class Histories:
 
 
 def _column(log: EventLog, role: str) -> pl.Series:
-    return log.scan.select(role).collect(engine="streaming")[role]
+    with reading(log.source):
+        values = log.scan.select(role).collect(engine="streaming")[role]
+    if role in ("user", "item", "time") and values.null_count():
+        raise DataError(
+            f"{log.source} has events without {role}; read it with read_events, which names the "
+            "rows, or write the file again if its own statistics deny them"
+        )
+    return values
 
 
 def _numbered(values: pl.Series) -> tuple[pl.Series, np.ndarray]:
@@ -142,11 +150,12 @@ def _numbered(values: pl.Series) -> tuple[pl.Series, np.ndarray]:
     if values.is_empty() or values.dtype != pl.Int64:
         ids = values.unique().sort()
         return ids, positions(ids, values).astype(np.int32)
-    low, high = values.min(), values.max()
+    numbers = values.to_numpy()
+    low, high = int(numbers.min()), int(numbers.max())
     if high - low > 4 * len(values) + 1_000_000:
         ids = values.unique().sort()
-        return ids, np.searchsorted(ids.to_numpy(), values.to_numpy()).astype(np.int32)
-    numbers = values.to_numpy() - low
+        return ids, np.searchsorted(ids.to_numpy(), numbers).astype(np.int32)
+    numbers = numbers - low
     there = np.zeros(high - low + 1, dtype=bool)
     there[numbers] = True
     number = np.cumsum(there, dtype=np.int32) - np.int32(1)

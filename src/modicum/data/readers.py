@@ -13,8 +13,8 @@ import polars as pl
 from modicum.data import ids, times
 from modicum.data.log import ROLES, EventLog
 from modicum.data.roles import GuessWarning, assign
-from modicum.data.sources import name_of, open_table, reading
-from modicum.data.tables import Rejects, Scratch, Table, settle
+from modicum.data.sources import name_of, open_table
+from modicum.data.tables import Rejects, Scratch, Table, reading, settle
 from modicum.errors import DataError
 
 PROBLEMS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from modicum.errors import DataError, nearest
 
@@ -54,7 +55,7 @@ def assign(
         if wanted is None:
             continue
         several = role == "item" and isinstance(wanted, list | tuple)
-        columns = list(wanted) if several else [wanted]
+        columns: list[Any] = list(wanted) if several else [wanted]
         if not columns or not all(isinstance(column, str) for column in columns):
             raise DataError(f"{role}={wanted!r} must be the name of a column of {source}")
         if columns == [DEFAULTS.get(role)] and columns[0] not in names:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +27,6 @@ def name_of(source: Any) -> str:
     if isinstance(source, str | Path):
         return Path(source).name or str(source)
     return "pandas frame" if _is_pandas(source) else "polars frame"
-
-
-@contextmanager
-def reading(source: str) -> Iterator[None]:
-    """Turn the errors of the table reader into ones that name the source."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(
-            f"{source} cannot be read: {reason}; check that the file is complete and that its "
-            "name says its format"
-        ) from error
 
 
 def open_table(source: Any, rejects: Rejects, scratch: Scratch) -> Table:

@@ -256,8 +256,8 @@ def _assemble(
     known = int(np.count_nonzero(item_events))
     train = replace(train, vocabulary=Vocabulary(events.vocabulary.ids.head(known)))
     user_events = np.add.reduceat(training, events.offsets[:-1], dtype=np.int64)
-    queries = [
+    chosen, final = (
         Queries(events, targets, user_events, item_events, protocol | {"part": part})
         for part, targets in (("validation", validation), ("test", test))
-    ]
-    return Split(train, *queries, protocol=protocol, log=log)
+    )
+    return Split(train, chosen, final, protocol=protocol, log=log)

@@ -133,10 +133,16 @@ def _from_text(
         return _from_numbers(scan, whole, place)
     parts = text.str.extract_groups(STAMP).struct
     date, clock, zone = (parts.field(name) for name in ("date", "clock", "zone"))
-    kinds = pl.when(text.str.contains(NUMBER)).then(pl.lit("a number"))
-    kinds = kinds.when(zone.is_not_null()).then(pl.lit("a time with a zone"))
-    kinds = kinds.when(clock.is_not_null()).then(pl.lit("a time without a zone"))
-    kinds = kinds.when(date.is_not_null()).then(pl.lit("a date"))
+    kinds = (
+        pl.when(text.str.contains(NUMBER))
+        .then(pl.lit("a number"))
+        .when(zone.is_not_null())
+        .then(pl.lit("a time with a zone"))
+        .when(clock.is_not_null())
+        .then(pl.lit("a time without a zone"))
+        .when(date.is_not_null())
+        .then(pl.lit("a date"))
+    )
     kind = _only(scan, kinds, text, place)
     if kind == "a number":
         real = text.cast(pl.Float64, strict=False)
