@@ -10,6 +10,9 @@ import torch
 from modicum.errors import SettingError
 from modicum.nn.softmax import cpu_multiplies_bfloat16
 
+SIZES = ("length", "batch_size", "epochs", "dim", "hidden", "layers", "heads")
+"""Fields that must be 1 or more, wherever a method has them."""
+
 
 @dataclass(kw_only=True)
 class TrainingFields:
@@ -43,9 +46,9 @@ class TrainingFields:
     device: str = "auto"
 
     def check(self) -> None:
-        """Raise SettingError where a training field is out of range."""
-        for name in ("length", "batch_size", "epochs"):
-            if getattr(self, name) < 1:
+        """Raise SettingError where a field is out of range."""
+        for name in SIZES:
+            if getattr(self, name, 1) < 1:
                 raise SettingError(f"{name}={getattr(self, name)} must be 1 or more")
         for name in ("patience", "warmup_steps", "weight_decay", "clip_norm"):
             if getattr(self, name) < 0:
@@ -56,6 +59,10 @@ class TrainingFields:
             raise SettingError(f"windows={self.windows!r} must be 'all' or 'latest'")
         if self.head not in ("auto", "float32", "bfloat16"):
             raise SettingError(f"head={self.head!r} must be 'auto', 'float32' or 'bfloat16'")
+        try:
+            torch.empty(0, device=self.torch_device)
+        except (RuntimeError, AssertionError) as error:
+            raise SettingError(f"device={self.device!r} is not to be had: {error}") from None
 
     @property
     def bfloat16_head(self) -> bool:
