@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import modicum as mo
@@ -24,7 +25,7 @@ def doctor() -> int:
     """
     table = Table("what", "here", title=f"modicum {mo.__version__}")
     for what, here in (*machine(), *extras()):
-        table.add_row(what, here)
+        table.add_row(escape(what), escape(here))
     console = Console()
     console.print(table)
     failure = trial()

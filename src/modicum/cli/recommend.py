@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import modicum as mo
@@ -50,7 +51,7 @@ def recommend(
         return
     table = Table("rank", "item", "score")
     for row in rows:
-        table.add_row(str(row["rank"]), str(row["item"]), f"{row['score']:.4f}")
+        table.add_row(str(row["rank"]), escape(str(row["item"])), f"{row['score']:.4f}")
     Console().print(table)
 
 
