@@ -37,10 +37,11 @@ def sort_events(
     def sort_block(at: int) -> None:
         rows = np.flatnonzero(block == at)
         if len(rows):
-            rows = rows[_order(users[rows] - edges[at], columns["time"][rows])]
+            parts = {name: column[rows] for name, column in columns.items()}
+            order = _order(users[rows] - edges[at], parts["time"])
             here = slice(offsets[edges[at]], offsets[edges[at + 1]])
-            for name, column in columns.items():
-                np.take(column, rows, out=result[name][here], mode="clip")
+            for name, part in parts.items():
+                np.take(part, order, out=result[name][here], mode="clip")
 
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
         list(pool.map(sort_block, range(num_blocks)))

@@ -224,9 +224,8 @@ def _choose(events: Histories, mask: np.ndarray, targets: str) -> np.ndarray:
     if targets == "all" or not len(at):
         return at
     users = np.searchsorted(events.offsets, at, side="right")
-    change = users[1:] != users[:-1]
-    edge = [True, *change] if targets == "first" else [*change, True]
-    return at[np.array(edge)]
+    edges = np.flatnonzero(users[1:] != users[:-1])
+    return at[np.r_[0, edges + 1] if targets == "first" else np.r_[edges, len(at) - 1]]
 
 
 def _assemble(
@@ -248,10 +247,9 @@ def _assemble(
                 f"the {part} part of {log.source} ({events.num_events} events) is empty: "
                 "too few events, or too many at one time"
             )
-    events = events.with_first(
-        np.bincount(events.item_rows[training], minlength=events.num_items + 1) > 0
-    )
     train = events.keep(training)
+    seen = train.item_counts > 0
+    events, train = events.with_first(seen), train.with_first(seen)
     item_events = train.item_counts
     known = int(np.count_nonzero(item_events))
     train = replace(train, vocabulary=Vocabulary(events.vocabulary.ids.head(known)))
