@@ -211,10 +211,9 @@ class Recommender(ABC):
             for queries, scores in self._scores(prefixes, exclude_seen)
         ]
         if not found:
-            return pl.DataFrame(
-                schema={"query": pl.Int64, "item": self.vocabulary.ids.dtype}
-                | {"score": pl.Float32, "rank": pl.Int64}
-            )
+            item = self.vocabulary.ids.dtype
+            schema = {"query": pl.Int64(), "item": item, "score": pl.Float32(), "rank": pl.Int64()}
+            return pl.DataFrame(schema=schema)
         queries = np.concatenate([x for x, _, _ in found])
         order = np.argsort(queries, kind="stable")
         values = torch.cat([x for _, x, _ in found]).cpu().numpy()[order]
@@ -297,7 +296,7 @@ class Recommender(ABC):
         """Return the hyper-parameters as plain JSON values."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
-            name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+            name: vars(value).copy() if dataclasses.is_dataclass(value) else value
             for name, value in values.items()
         }
 

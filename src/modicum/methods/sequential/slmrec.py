@@ -18,6 +18,7 @@ from modicum.bundle import load
 from modicum.data.histories import Histories
 from modicum.data.log import EventLog
 from modicum.data.split import Queries
+from modicum.data.vocabulary import Vocabulary
 from modicum.errors import DataError, SettingError
 from modicum.methods.network import Catalogue, next_item_loss
 from modicum.methods.recommender import Recommender
@@ -131,10 +132,9 @@ class SLMRec(DecoderFields, Recommender):
         )
         return self
 
-    @property
-    def asked_logits(self) -> int:
-        """How many of the teacher's logits are needed at each position."""
-        return self.top_logits if self.logits else 0
+    def asked_logits(self, num_items: int) -> int:
+        """Return how many of the teacher's logits are needed at each position."""
+        return min(self.top_logits, num_items) if self.logits else 0
 
     def network(self, catalogue: Catalogue) -> Student:
         assert isinstance(self.decoder, Decoder)
@@ -149,16 +149,10 @@ class SLMRec(DecoderFields, Recommender):
         if self.distillation != "offline":
             return windows
         assert isinstance(self._network, Student)
-        teacher = self._taught_by.fitted_network
-        assert isinstance(teacher, llmrec.Network)
+        teacher = for_vocabulary(self._taught_by, histories.vocabulary)
         ends = block_ends(teacher.decoder.shape.layers, self.blocks)
-        rows = torch.from_numpy(self._taught_by.vocabulary.rows(histories.vocabulary.ids))
-        if (rows < 1).any():
-            raise DataError(
-                f"the teacher does not know {int((rows < 1).sum())} of the training items; "
-                "train it on the same events"
-            )
-        return TaughtWindows(windows, teacher, ends, self.asked_logits, self._states_folder)
+        asked = self.asked_logits(histories.num_items)
+        return TaughtWindows(windows, teacher, ends, asked, self._states_folder)
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"teacher": None}
@@ -175,12 +169,11 @@ class SLMRec(DecoderFields, Recommender):
         folder: Path | None,
         progress: bool,
     ) -> LLMRec:
-        teacher = self.teacher
         kept = None if folder is None else folder / "teacher"
-        if teacher is None and kept is not None and (kept / "config.json").exists():
-            teacher = kept
-        if isinstance(teacher, str | Path):
-            teacher = load(teacher)
+        found = self.teacher
+        if found is None and kept is not None and (kept / "config.json").exists():
+            found = kept
+        teacher = load(found) if isinstance(found, str | Path) else found
         if teacher is None:
             teacher = LLMRec(length=self.length, device=self.device)
             teacher.fit(histories, validation, seed=seed, folder=kept, progress=progress)
@@ -213,13 +206,14 @@ class Student(llmrec.Network):
             self.into.load_state_dict(network.into.state_dict())
             self.out.load_state_dict(network.out.state_dict())
             rows = torch.from_numpy(teacher.vocabulary.rows(catalogue.vocabulary.ids))
+            known = network.items.weight.detach().to(self.items.weight.device)
             with torch.no_grad():
-                self.items.weight[rows > 0] = network.items.weight[rows[rows > 0] - 1]
+                self.items.weight[rows > 0] = known[rows[rows > 0] - 1]
         if settings.distillation != "none":
             width, dim = self.out.in_features, self.out.out_features
             self.heads.extend(nn.Linear(width, dim) for _ in range(settings.blocks - 1))
         if settings.distillation == "online":
-            self.teacher = copy.deepcopy(network)
+            self.teacher = for_vocabulary(teacher, catalogue.vocabulary)
             self.teacher_ends = block_ends(depth, settings.blocks)
 
     def leave_teacher(self) -> None:
@@ -238,7 +232,9 @@ class Student(llmrec.Network):
         taught = batch.extra
         if self.teacher is not None:
             terms["teacher"] = self.teacher.losses(batch)["softmax"]
-            taught = self.teacher.lesson(batch, self.teacher_ends, settings.asked_logits)
+            taught = self.teacher.lesson(
+                batch, self.teacher_ends, settings.asked_logits(len(items))
+            )
         if "states" not in taught:
             raise DataError("a batch came without the teacher's states; SLMRec learns nothing so")
         own = torch.stack([block[there] for block in blocks], dim=1)  # (T, B, H)
@@ -256,11 +252,29 @@ class Student(llmrec.Network):
         return terms
 
 
+def for_vocabulary(teacher: LLMRec, vocabulary: Vocabulary) -> llmrec.Network:
+    """Return a copy of the teacher's network whose item rows are those of ``vocabulary``.
+
+    Raises:
+        DataError: the teacher does not know all of its items.
+    """
+    rows = torch.from_numpy(teacher.vocabulary.rows(vocabulary.ids))
+    if (rows < 1).any():
+        raise DataError(
+            f"the teacher does not know {int((rows < 1).sum())} of the training items; "
+            "train it on the same events"
+        )
+    network = copy.deepcopy(teacher.fitted_network)
+    assert isinstance(network, llmrec.Network)
+    network.items.weight = nn.Parameter(network.items.weight.detach()[rows - 1])
+    return network
+
+
 def block_ends(layers: int, blocks: int) -> list[int]:
     """Return after how many layers each block ends.
 
     >>> block_ends(30, 4), block_ends(4, 4)
-    ([8, 15, 22, 30], [1, 2, 3, 4])
+    ([8, 15, 23, 30], [1, 2, 3, 4])
     """
     ends = [(2 * k * layers + blocks) // (2 * blocks) for k in range(1, blocks + 1)]
     if not all(a < b for a, b in pairwise([0, *ends])):
@@ -275,8 +289,9 @@ def choose_layers(keep: str, depth: int, layers: int, teacher: llmrec.Network) -
     if keep == "spaced":
         return [end - 1 for end in block_ends(depth, layers)]
     if keep == "influence":
-        items = torch.randint(1, len(teacher.items.weight) + 1, (64, 32))
-        x = teacher.into(teacher.items(items) * teacher.items.weight.shape[1] ** 0.5)
+        table = teacher.items.weight
+        items = torch.randint(1, len(table) + 1, (64, 32), device=table.device)
+        x = teacher.into(teacher.items(items) * table.shape[1] ** 0.5)
         influence = block_influence(teacher.decoder, x, torch.ones_like(items, dtype=torch.bool))
         return sorted(influence.topk(layers).indices.tolist())
     return list(range(layers))
@@ -291,7 +306,7 @@ def state_terms(own: Tensor, taught: Tensor, cosine: float, norm: float) -> dict
 
     Source: SLMRec, equations for D_cos and D_norm; the plain norm is that of the published code.
 
-    >>> same = torch.ones(1, 2, 3)
+    >>> same = torch.ones(1, 2, 4)
     >>> {name: float(term) for name, term in state_terms(same, same, 1.0, 0.1).items()}
     {'cosine': 0.0, 'norm': 0.0}
     """

@@ -34,6 +34,8 @@ class TaughtWindows(Windows):
         folder: where the files stand; None keeps the states in memory.
     """
 
+    lessons: dict[str, np.ndarray]
+
     def __init__(
         self,
         windows: Windows,
@@ -101,6 +103,7 @@ class TaughtWindows(Windows):
                 array[at] = lesson[name].cpu().numpy()
             if standing is not None:
                 for array in self.lessons.values():
+                    assert isinstance(array, np.memmap)
                     array.flush()
                 aside = standing.with_suffix(".aside")
                 aside.write_text(json.dumps(begin + len(which)), encoding="utf-8")
