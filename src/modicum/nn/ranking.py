@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,10 +18,17 @@ def expected_ranks(scores: Tensor, targets: Tensor) -> Tensor:
     tensor([2.5000], dtype=torch.float64)
     """
     own = scores.gather(1, (targets - 1).clamp(min=0)[:, None])
-    above = (scores > own).sum(1).double()
-    tied = (scores == own).sum(1).double()
+    above = _count(scores > own)
+    tied = _count(scores >= own) - above
     ranks = above + (tied + 1) / 2
     return ranks.masked_fill((targets < 1) | own[:, 0].isneginf(), float("inf"))
+
+
+def _count(mask: Tensor) -> Tensor:
+    """Return how many are true in each row; NumPy counts bytes several times faster than torch."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1)).double()
+    return mask.sum(1).double()
 
 
 def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
