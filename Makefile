@@ -22,7 +22,7 @@ experiments: $(READY)
 	$(BIN)/python experiments/run.py
 
 benchmarks: $(READY)
-	benchmarks/setup.sh
+	sh benchmarks/setup.sh
 	$(BIN)/python benchmarks/run.py
 
 # torch goes in alone and first, so that nothing else draws in another build of it.
