@@ -64,7 +64,8 @@ class Stopwatch:
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._begin
-        self.cpu_share = (time.process_time() - self._cpu) / self.seconds
+        self.cpu_seconds = time.process_time() - self._cpu
+        self.cpu_share = self.cpu_seconds / self.seconds
 
 
 def task() -> dict[str, Any]:

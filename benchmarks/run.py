@@ -31,7 +31,7 @@ SASREC = {"dim": 64, "layers": 2, "heads": 1, "dropout": 0.2, "lr": 0.001, "batc
 STRICT = {"head": "float32", "attention_dropout": 0.2}
 FAST = {"head": "bfloat16", "attention_dropout": 0.0}
 
-COSTS = ("epoch_s", "fit_s", "seconds", "construct_s", "peak_mb")
+COSTS = ("epoch_s", "fit_s", "fit_cpu_s", "seconds", "construct_s", "peak_mb")
 RATES = ("recommended_users_per_s", "evaluated_users_per_s")
 FIGURES = (*COSTS, *RATES, "ndcg", "cpu_share")
 
@@ -112,10 +112,10 @@ def imports() -> Benchmark:
     """Whole processes, from start to exit."""
     statements = {
         "modicum": "import modicum",
-        "numpy and polars": "import numpy, polars",
+        "modicum with polars": "import modicum; modicum.read_events",
         "modicum with torch": "import modicum; modicum.SASRec",
+        "numpy and polars": "import numpy, polars",
         "torch": "import torch",
-        "nothing": "pass",
     }
     arms = [Arm(name, (str(OURS), "-c", code), 1, False) for name, code in statements.items()]
     arms.append(Arm("modicum --help", (str(OURS.with_name("modicum")), "--help"), 1, False))

@@ -81,6 +81,7 @@ protocol.report(
     "torch",
     epoch_s=clock.seconds,
     fit_s=fit.seconds,
+    fit_cpu_s=fit.cpu_seconds,
     cpu_share=fit.cpu_share,
     peak_mb=training_mb,
     recommended_users_per_s=[len(users) / seconds for seconds in recommend_s],
