@@ -1,0 +1,96 @@
+"""Batches: every target once an epoch, an order that only seed and epoch decide."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from modicum.errors import DataError
+from modicum.training.batches import Batch
+from modicum.training.processes import Processes
+
+from .conftest import windows
+
+
+def pairs(batches) -> Counter:
+    """Count (item, next item) at every position that has a target."""
+    found: Counter = Counter()
+    for batch in batches:
+        there = batch.targets > 0
+        found.update(zip(batch.items[there].tolist(), batch.targets[there].tolist(), strict=True))
+    return found
+
+
+def steps(histories) -> Counter:
+    """Count (item, next item) over all histories."""
+    rows = histories.item_rows.tolist()
+    firsts = set(histories.offsets.tolist())
+    return Counter((rows[at - 1], rows[at]) for at in range(1, len(rows)) if at not in firsts)
+
+
+@pytest.mark.parametrize(("length", "batch_size"), [(1, 7), (3, 16), (8, 16), (100, 1000)])
+def test_every_target_appears_once_an_epoch(parts, length, batch_size):
+    drawn = windows(parts.train, length=length, batch_size=batch_size)
+    for epoch in (0, 5):
+        assert pairs(drawn.epoch(epoch)) == steps(parts.train)
+    assert drawn.num_targets == parts.train.num_events - parts.train.num_users
+
+
+def test_the_latest_windows_hold_the_latest_targets_of_each_user(parts):
+    drawn = windows(parts.train, length=3, every=False)
+    latest = [
+        parts.train.item_rows[max(start, end - 4) : end]
+        for start, end in zip(parts.train.offsets[:-1], parts.train.offsets[1:], strict=True)
+    ]
+    expected = Counter(p for h in latest for p in zip(h[:-1].tolist(), h[1:].tolist(), strict=True))
+    assert pairs(drawn.epoch(0)) == expected
+
+
+def test_last_only_leaves_one_target_a_window(parts):
+    drawn = windows(parts.train)
+    drawn.last_only = True
+    for batch in drawn.epoch(0):
+        there = batch.targets > 0
+        assert (there.sum(1) == 1).all()
+        assert torch.equal(there.long().argmax(1), batch.lengths - 1)
+    assert drawn.num_targets == drawn.num_windows
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(parts):
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        return [which.tolist() for which in windows(parts.train, seed=seed).order(epoch)]
+
+    assert order(3, 1) == order(3, 1)
+    assert order(3, 1) != order(3, 2) and order(3, 1) != order(4, 1)
+    drawn = windows(parts.train)
+    whole, rest = list(drawn.epoch(2)), list(drawn.epoch(2, skip=3))
+    assert len(rest) == len(whole) - 3
+    assert all(torch.equal(a.items, b.items) for a, b in zip(whole[3:], rest, strict=True))
+
+
+def test_batches_hold_windows_alike_in_length(parts):
+    drawn = windows(parts.train, length=30)
+    spread = [np.ptp(batch.lengths.numpy()) for batch in drawn.epoch(0)]
+    everywhere = drawn.ends - drawn.starts - 1
+    assert np.mean(spread) < np.ptp(everywhere) / 2
+
+
+def test_processes_share_every_batch(parts):
+    alone = list(windows(parts.train).epoch(1))
+    shares = [list(windows(parts.train, processes=Processes(r, 3)).epoch(1)) for r in range(3)]
+    for batch, parts_of_it in zip(alone, zip(*shares, strict=True), strict=True):
+        assert pairs([batch]) == sum((pairs([share]) for share in parts_of_it), Counter())
+
+
+def test_pads_on_either_side_move_to_the_end():
+    batch = Batch.of(np.array([[0, 0, 3, 4], [5, 6, 7, 8], [9, 0, 0, 0], [0, 0, 0, 0]]))
+    assert batch.items.tolist() == [[3, 4, 0, 0], [5, 6, 7, 8], [9, 0, 0, 0], [0, 0, 0, 0]]
+    assert batch.lengths.tolist() == [2, 4, 1, 0]
+
+
+def test_users_with_a_single_event_have_nothing_to_teach(parts):
+    firsts = np.zeros(parts.train.num_events, dtype=bool)
+    firsts[parts.train.offsets[:-1]] = True
+    with pytest.raises(DataError, match="two training events"):
+        windows(parts.train.keep(firsts))
