@@ -49,17 +49,30 @@ def sort_events(
 
 
 def _order(users: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return (E,) positions by (user, time, position); sorting packed integers where they fit."""
-    start = times.min()
+    """Return (E,) positions by (user, time, position).
+
+    Keys that carry their position in the low bits sort stably; user and time go into one key if
+    they fit, else keys of time bits, lowest first, are sorted one after the other, users last.
+    """
+    start, end = int(times.min()), int(times.max())
     seconds = times // SECOND
     if np.array_equal(seconds * SECOND, times):
-        times, start = seconds, start // SECOND
+        times, start, end = seconds, start // SECOND, end // SECOND
+    since = (times - start).view(np.uint64)
+    users = users.astype(np.uint64)
     row_bits = len(users).bit_length()
-    time_bits = (int(times.max()) - int(start)).bit_length()
-    if int(users.max()).bit_length() + time_bits + row_bits > 63:
-        return np.lexsort((times, users))
-    key = users.astype(np.int64) << (time_bits + row_bits)
-    key |= (times - start) << row_bits
-    key |= np.arange(len(users))
-    key.sort()
-    return key & ((1 << row_bits) - 1)
+    free_bits, time_bits = 64 - row_bits, (end - start).bit_length()
+    if int(users.max()).bit_length() + time_bits <= free_bits:
+        return _stable_order(users << time_bits | since, row_bits)
+    order = np.arange(len(users))
+    mask = (1 << free_bits) - 1
+    for key in (*(since >> shift & mask for shift in range(0, time_bits, free_bits)), users):
+        order = order[_stable_order(key[order], row_bits)]
+    return order
+
+
+def _stable_order(keys: np.ndarray, row_bits: int) -> np.ndarray:
+    """Return (E,) positions by (key, position) of uint64 keys whose high ``row_bits`` are free."""
+    packed = keys << row_bits | np.arange(len(keys), dtype=np.uint64)
+    packed.sort()
+    return (packed & ((1 << row_bits) - 1)).view(np.int64)
