@@ -87,6 +87,11 @@ class Windows:
         self.starts, self.ends = training_windows(histories, length, every=every)
         if not len(self.starts):
             raise DataError("no user has two training events; there is no next item to learn")
+        if min(batch_size, len(self.starts)) < processes.size:
+            raise DataError(
+                f"{processes.size} processes cannot share a batch of "
+                f"{min(batch_size, len(self.starts))} windows; start fewer, or raise batch_size"
+            )
         self.batch_size = batch_size
         self.seed = seed
         self.processes = processes

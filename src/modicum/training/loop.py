@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modicum.training import checkpoint
 from modicum.training.batches import Batch, Windows
+from modicum.training.interrupts import Interrupts
 from modicum.training.processes import Processes
 from modicum.training.progress import ProgressBar
 from modicum.training.settings import TrainingFields
@@ -83,16 +84,24 @@ def train(
         while progress.epoch < settings.epochs and not _exhausted(progress, settings):
             resumed = time.perf_counter()
             kept = resumed
-            for batch in windows.epoch(progress.epoch, skip=progress.step):
-                _step(
-                    network, batch.to(device), optimiser, parameters, settings, progress, processes
-                )
-                bar.advance(progress)
-                now = time.perf_counter()
-                if now - kept > CHECKPOINT_EVERY_S:
-                    progress.seconds += now - resumed
-                    resumed = kept = now
-                    keep()
+            with Interrupts() as interrupts:
+                for batch in windows.epoch(progress.epoch, skip=progress.step):
+                    _step(
+                        network,
+                        batch.to(device),
+                        optimiser,
+                        parameters,
+                        settings,
+                        progress,
+                        processes,
+                    )
+                    bar.advance(progress)
+                    interrupts.deliver()
+                    now = time.perf_counter()
+                    if now - kept > CHECKPOINT_EVERY_S:
+                        progress.seconds += now - resumed
+                        resumed = kept = now
+                        keep()
             progress.seconds += time.perf_counter() - resumed
             value = None if validate is None else _validated(network, validate)
             if value is not None and (progress.best is None or value > progress.best):
@@ -116,14 +125,14 @@ def _step(
     network: Any,
     batch: Batch,
     optimiser: torch.optim.Optimizer,
-    parameters: list[Tensor],
+    parameters: list[nn.Parameter],
     settings: TrainingFields,
     progress: checkpoint.Progress,
     processes: Processes,
 ) -> None:
     assert batch.targets is not None
     own = float((batch.targets > 0).sum())
-    targets = processes.total(own)
+    (targets,) = processes.total([own])
     terms = network.losses(batch)
     loss = torch.stack(list(terms.values())).sum() * (own / targets)
     optimiser.zero_grad(set_to_none=True)
@@ -138,9 +147,10 @@ def _step(
         )
     optimiser.step()
     progress.step += 1
-    progress.targets += own
-    for name, term in terms.items():
-        progress.totals[name] = progress.totals.get(name, 0.0) + float(term.detach()) * own
+    progress.targets += targets
+    sums = processes.total([float(term.detach()) * own for term in terms.values()])
+    for name, value in zip(terms, sums, strict=True):
+        progress.totals[name] = progress.totals.get(name, 0.0) + value
 
 
 def _validated(network: nn.Module, validate: Callable[[], float]) -> float:

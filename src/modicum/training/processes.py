@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as distributed
-from torch import Tensor
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,11 @@ class Processes:
         """Join the group that ``torchrun`` describes in the environment, or be alone."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            if torch.cuda.is_available():
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+                distributed.init_process_group("cpu:gloo,cuda:nccl")
+            else:
+                distributed.init_process_group("gloo")
         return cls(int(os.environ.get("RANK", "0")), size)
 
     @property
@@ -34,15 +38,15 @@ class Processes:
         """Whether this process writes checkpoints and shows progress."""
         return self.rank == 0
 
-    def total(self, value: float) -> float:
-        """Return the sum of ``value`` over all processes."""
+    def total(self, values: list[float]) -> list[float]:
+        """Return the sum of each value over all processes."""
         if self.size == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64)
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64)
         distributed.all_reduce(tensor)
-        return float(tensor)
+        return tensor.tolist()
 
-    def add_gradients(self, parameters: list[Tensor]) -> None:
+    def add_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Replace each gradient by its sum over all processes."""
         if self.size == 1:
             return

@@ -1,0 +1,41 @@
+"""Memory is estimated before it is taken."""
+
+import pytest
+import torch
+
+from modicum.errors import ResourceError
+from modicum.training import memory
+
+from . import recipe
+
+CPU = torch.device("cpu")
+
+
+def test_what_does_not_fit_is_refused_with_figures():
+    with pytest.raises(ResourceError, match=r"a palace needs about 1048576\.0 GiB.*batch_size"):
+        memory.require(2**50, CPU, "a palace")
+
+
+def test_what_cannot_be_told_is_allowed(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: None)
+    memory.require(2**50, CPU, "a palace")
+
+
+def test_a_fit_is_refused_before_it_trains(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 1000)
+    with pytest.raises(ResourceError, match="training sasrec"):
+        recipe.model().fit(recipe.parts().train, progress=False)
+
+
+def test_the_estimate_counts_weights_five_times_and_activations():
+    network = torch.nn.Linear(10, 6, bias=False)
+    assert memory.training_bytes(network, 0) == 5 * 60 * 4
+    assert memory.training_bytes(network, 7) == 5 * 60 * 4 + 7 * 16 * 3 * 4
+    network.requires_grad_(False)
+    assert memory.training_bytes(network, 0) == 2 * 60 * 4
+
+
+def test_a_network_that_does_not_exist_can_be_estimated():
+    with torch.device("meta"):
+        network = torch.nn.Linear(2**20, 2**20)
+    assert memory.training_bytes(network, 1) > 2**42
