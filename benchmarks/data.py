@@ -10,7 +10,7 @@ import polars as pl
 
 import modicum as mo
 
-FOLDER = Path(__file__).parent.parent / "runs" / "benchmarks"
+FOLDER = Path(__file__).resolve().parent.parent / "runs" / "benchmarks"
 
 
 def leave_last_out(sample: str, length: int) -> Path:

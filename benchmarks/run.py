@@ -23,11 +23,19 @@ from typing import Any
 
 import data
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 OURS = Path(sys.executable)
-PEERS = {name: HERE.parent / f".venv-{name}" / "bin" / "python" for name in ("rectools", "replay")}
+PEERS = {name: ROOT / f".venv-{name}" / "bin" / "python" for name in ("rectools", "replay")}
 
-SASREC = {"dim": 64, "layers": 2, "heads": 1, "dropout": 0.2, "lr": 0.001, "batch_size": 128}
+SASREC: dict[str, Any] = {
+    "dim": 64,
+    "layers": 2,
+    "heads": 1,
+    "dropout": 0.2,
+    "lr": 0.001,
+    "batch_size": 128,
+}
 STRICT = {"head": "float32", "attention_dropout": 0.2}
 FAST = {"head": "bfloat16", "attention_dropout": 0.0}
 
@@ -55,7 +63,7 @@ class Arm:
         threads["POLARS_MAX_THREADS"] = count
         begin = time.perf_counter()
         done = subprocess.run(
-            self.command, env=os.environ | threads, capture_output=True, text=True
+            self.command, cwd=ROOT, env=os.environ | threads, capture_output=True, text=True
         )
         seconds = time.perf_counter() - begin
         if done.returncode:
@@ -64,17 +72,18 @@ class Arm:
 
 
 def script(name: str, python: Path, file: str, *, threads: int = 1, **task: Any) -> Arm:
-    return Arm(name, (str(python), str(HERE / file), json.dumps(task)), threads)
+    return Arm(name, (str(python), f"benchmarks/{file}", json.dumps(task)), threads)
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """What runs in turn, ours first, how often, and on which file.
 
-    ``arms(file, round)`` gives the arms of a round; long benchmarks run only when named.
+    ``arms(file, round)`` gives the arms of a round, the file as seen from the repository. Long
+    benchmarks run only when named.
     """
 
-    arms: Callable[[Path | None, int], list[Arm]]
+    arms: Callable[[str, int], list[Arm]]
     rounds: int
     file: Callable[[], Path] | None = None
     long: bool = False
@@ -83,8 +92,8 @@ class Benchmark:
 def sasrec(sample: str, length: int, *, epochs: int, long: bool = False) -> Benchmark:
     """SASRec on a sample; the round is the seed."""
 
-    def arms(file: Path | None, round_: int) -> list[Arm]:
-        task = SASREC | {"data": str(file), "length": length, "epochs": epochs}
+    def arms(file: str, round_: int) -> list[Arm]:
+        task = SASREC | {"data": file, "length": length, "epochs": epochs}
         task |= {"evaluations": 1 if long else 3, "seed": round_}
         return [
             script("modicum strict", OURS, "sasrec_modicum.py", **task, arm=STRICT),
@@ -98,9 +107,9 @@ def sasrec(sample: str, length: int, *, epochs: int, long: bool = False) -> Benc
 def reading(num_events: int, peer: str, python: Path) -> Benchmark:
     """From parquet to split histories, on one thread and on all cores."""
 
-    def arms(file: Path | None, round_: int) -> list[Arm]:
+    def arms(file: str, round_: int) -> list[Arm]:
         return [
-            script(f"{name}{suffix}", binary, f"read_{name}.py", threads=threads, data=str(file))
+            script(f"{name}{suffix}", binary, f"read_{name}.py", threads=threads, data=file)
             for threads, suffix in ((1, ""), (os.cpu_count() or 1, ", all cores"))
             for name, binary in (("modicum", OURS), (peer, python))
         ]
@@ -136,9 +145,10 @@ BENCHMARKS = {
 def run(name: str, benchmark: Benchmark, rounds: int) -> dict[str, Any]:
     """Run all rounds; a run that fails stops everything, so that no figure is left out quietly."""
     file = benchmark.file() if benchmark.file else None
+    seen = str(file.relative_to(ROOT)) if file else ""
     runs = []
     for round_ in range(rounds):
-        for arm in benchmark.arms(file, round_):
+        for arm in benchmark.arms(seen, round_):
             if not arm.available:
                 print(f"  {arm.name}: not set up, left out (benchmarks/setup.sh)")
                 continue
@@ -153,11 +163,11 @@ def run(name: str, benchmark: Benchmark, rounds: int) -> dict[str, Any]:
         "machine": {
             "processor": processor(),
             "cores": os.cpu_count(),
-            "system": platform.platform(),
+            "system": platform.system(),
         },
         "python": platform.python_version(),
         "data": {"file": file.name, "sha256": data.fingerprint(file)} if file else None,
-        "arms": {a.name: a.command[1:] for a in benchmark.arms(file, 0)},
+        "arms": {a.name: a.command[1:] for a in benchmark.arms(seen, 0)},
         "medians": {name: summary(own) for name, own in arms.items()},
         "runs": runs,
     }
@@ -199,7 +209,7 @@ def shown(figures: dict[str, float]) -> str:
 
 def commit() -> str:
     call = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(call, cwd=HERE, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(call, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def processor() -> str:
@@ -222,7 +232,7 @@ def main() -> None:
     for name in chosen.names:
         if name not in BENCHMARKS:
             parser.error(f"{name!r} is not known; known: {', '.join(BENCHMARKS)}")
-    (HERE / "results").mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     for name in chosen.names:
         benchmark = BENCHMARKS[name]
         print(name)
@@ -230,7 +240,7 @@ def main() -> None:
         result["ratios"] = ratios(result["medians"])
         for pair, figures in result["ratios"].items():
             print(f"  {pair}: {shown(figures)}")
-        path = HERE / "results" / f"{name}.json"
+        path = RESULTS / f"{name}.json"
         path.write_text(json.dumps(result, indent=1) + "\n")
 
 
