@@ -7,7 +7,7 @@ from typing import Any
 
 _PUBLIC = {
     "errors": "modicum.errors",
-    "read_events": "modicum.data.readers:read_events",
+    "read_events": "modicum.data.reading.readers:read_events",
     "audit": "modicum.data.audit:audit",
     "split": "modicum.data.split:split",
     "load_sample": "modicum.data.samples:load_sample",

@@ -63,12 +63,15 @@ def find_methods() -> dict[str, Method]:
 
 
 def flags(method: type) -> list[inspect.Parameter]:
-    """Return the fields of a method as keyword parameters, with type, default and text."""
+    """Return the fields of a method as keyword parameters, with type, default and text.
+
+    A field that is ``derived`` by its metadata is filled in by ``fit`` and is no flag.
+    """
     hints, texts = get_type_hints(method), documented(method)
     found = []
     for field in fields(method):
         hint = typable(hints[field.name])
-        if hint is None or not field.init:
+        if hint is None or field.metadata.get("derived"):
             continue
         default = field.default if field.default_factory is MISSING else field.default_factory()
         text = Parameter(help=texts.get(field.name), group=f"Settings of {method.__name__}")

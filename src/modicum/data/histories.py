@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from modicum.data.log import EventLog
+from modicum.data.log import EventLog, reading
 from modicum.data.sorting import sort_events
-from modicum.data.tables import reading
 from modicum.data.vocabulary import Vocabulary, positions
 from modicum.errors import DataError
 

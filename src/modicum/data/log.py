@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import polars as pl
+
+from modicum.errors import DataError
 
 ROLES = ("user", "item", "time", "domain", "behaviour", "value")
 """Canonical column names of an event log; ``user`` and ``item`` are always there."""
@@ -20,6 +24,21 @@ REJECTED = {
 """Schema of the rows that a lenient reader kept aside; ``row`` counts data rows from 1."""
 
 
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """Turn the errors of the table reader into ones that name the source."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(
+            f"{source} cannot be read: {reason}; check that the file is complete and that its "
+            "name says its format"
+        ) from error
+
+
 @dataclass(frozen=True)
 class EventLog:
     """A table of events with known roles, in the order of its source.
@@ -32,6 +51,7 @@ class EventLog:
         columns: role -> name of the source's column.
         rejected: rows kept aside by ``on_error="skip"``, with file, row, column and problem.
         notes: what the reader guessed or assumed, one sentence each.
+        files: temporary files that the scan reads; they go when the last log that names them goes.
 
     >>> log = EventLog(pl.LazyFrame({"user": [1, 1], "item": ["a", "b"]}), source="example")
     >>> len(log), log.has("time")
@@ -43,6 +63,7 @@ class EventLog:
     columns: dict[str, str] = field(default_factory=dict)
     rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED))
     notes: tuple[str, ...] = ()
+    files: object = None
 
     @cached_property
     def schema(self) -> pl.Schema:
@@ -55,11 +76,13 @@ class EventLog:
     @cached_property
     def frame(self) -> pl.DataFrame:
         """All events in memory, in source order."""
-        return self.scan.collect()
+        with reading(self.source):
+            return self.scan.collect()
 
     @cached_property
     def _num_events(self) -> int:
-        return int(self.scan.select(pl.len()).collect(engine="streaming").item())
+        with reading(self.source):
+            return int(self.scan.select(pl.len()).collect(engine="streaming").item())
 
     def __len__(self) -> int:
         return self._num_events

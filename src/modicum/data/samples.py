@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from modicum.data.log import EventLog
-from modicum.data.readers import read_events
+from modicum.data.reading.readers import read_events
 from modicum.errors import DataError, ResourceError, nearest
 
 

@@ -118,10 +118,13 @@ class Recommender(ABC):
     ) -> None:
         assert isinstance(self, TrainingFields)
         windows = self.windows_of(histories, seed)
-        memory.require(
-            memory.training_bytes(self._network, self.batch_size * self.length),
-            self.torch_device,
-            f"training {self.name}",
+        needed = memory.training_bytes(self._network, self.batch_size * self.length)
+        memory.require(needed, self.torch_device, f"training {self.name}")
+        bar = ProgressBar(self.name, shown=progress and Processes.join().leads)
+        bar.say(
+            f"{sum(p.numel() for p in self._network.parameters()):,} parameters, "
+            f"{windows.num_targets:,} targets in {len(windows):,} batches an epoch, "
+            f"{self.epochs} epochs at most, about {needed / 2**30:.2f} GiB"
         )
         chosen = None if validation is None else _sample(validation, VALIDATION_QUERIES)
         self.training_log = run_training(
@@ -131,7 +134,7 @@ class Recommender(ABC):
             validate=None if chosen is None else lambda: self._validation_value(chosen),
             folder=None if folder is None else Path(folder),
             fingerprint=self.fingerprint(histories, seed),
-            bar=ProgressBar(self.name, shown=progress and Processes.join().leads),
+            bar=bar,
         )
 
     def windows_of(self, histories: Histories, seed: int) -> Windows:

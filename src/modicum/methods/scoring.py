@@ -78,7 +78,7 @@ def _encoded(
         batch = Batch(torch.from_numpy(items).to(device))
         inside = order[first[begin] : first[end]]
         row = torch.from_numpy(place[window[inside]] - begin)
-        if isinstance(network, CausalNetwork):
+        if isinstance(network, CausalNetwork) and len(inside) > len(windows):
             column = torch.from_numpy(ends[inside] - starts[inside] - 1)
             yield queries[inside], network.states(batch)[row, column]
         else:

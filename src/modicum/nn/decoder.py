@@ -151,7 +151,9 @@ class DecoderStack(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor, *, keep: Sequence[int] = ()) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, x: Tensor, *, keep: Sequence[int] = (), at: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return the final normed states and the raw states at chosen depths.
 
         Args:
@@ -159,9 +161,12 @@ class DecoderStack(nn.Module):
                 right: attention is causal, so pads change no real position and need no mask.
             keep: depths to return, in layers done: 0 is ``x`` itself, M the state after the last
                 layer, before the final norm. ``self.norm(state)`` makes an early exit of it.
+            at: (B,) the one position of each row that is wanted, if not all: the last layer then
+                computes nothing but keys and values for the others.
 
         Returns:
-            The (B, L, H) final states, and one (B, L, H) tensor for each entry of ``keep``.
+            The (B, L, H) final states, and one (B, L, H) tensor for each entry of ``keep``; with
+            ``at`` all of them are (B, H).
 
         Raises:
             SettingError: a depth in ``keep`` is not in 0 .. M.
@@ -172,9 +177,12 @@ class DecoderStack(nn.Module):
         rotary = rotary_tables(self.shape, x)
         kept = {0: x} if 0 in keep else {}
         for done, layer in enumerate(self.layers, start=1):
-            x = layer(x, rotary)
+            x = layer(x, rotary, at if done == depth else None)
             if done in keep:
                 kept[done] = x
+        if at is not None:
+            x = x[:, 0]
+            kept = {done: x if done == depth else taken(kept[done], at)[:, 0] for done in kept}
         return self.norm(x), [kept[k] for k in keep]
 
     def truncated(self, indices: Sequence[int]) -> DecoderStack:
@@ -211,8 +219,9 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(shape.width, eps=shape.norm_eps)
         self.mlp = FeedForward(shape)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        x = x + self.drop(self.self_attn(self.input_layernorm(x), rotary))
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], at: Tensor | None) -> Tensor:
+        branch = self.drop(self.self_attn(self.input_layernorm(x), rotary, at))
+        x = (x if at is None else taken(x, at)) + branch
         return x + self.drop(self.mlp(self.post_attention_layernorm(x)))
 
     def drop(self, branch: Tensor) -> Tensor:
@@ -237,13 +246,22 @@ class Attention(nn.Module):
         else:
             self.q_norm = self.k_norm = nn.Identity()
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], at: Tensor | None) -> Tensor:
         heads = (-1, self.head_width)  # (B, L, n * D) -> (B, L, n, D)
-        q = self.q_norm(self.q_proj(x).unflatten(-1, heads)).transpose(1, 2)
+        queries = x if at is None else taken(x, at)
+        q = self.q_norm(self.q_proj(queries).unflatten(-1, heads)).transpose(1, 2)
         k = self.k_norm(self.k_proj(x).unflatten(-1, heads)).transpose(1, 2)
         v = self.v_proj(x).unflatten(-1, heads).transpose(1, 2)
-        q, k = rotate(q, rotary), rotate(k, rotary)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.grouped)
+        k = rotate(k, rotary)
+        if at is None:
+            seen = None
+            q = rotate(q, rotary)
+        else:
+            seen = (torch.arange(x.shape[1], device=x.device) <= at[:, None])[:, None, None]
+            q = rotate(q, tuple(table[at][:, None, None] for table in rotary))
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, is_causal=at is None, enable_gqa=self.grouped
+        )
         return self.o_proj(y.transpose(1, 2).flatten(-2))
 
 
@@ -260,6 +278,11 @@ class FeedForward(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
+def taken(x: Tensor, at: Tensor) -> Tensor:
+    """Return the state at position ``at`` (B,) of each row of ``x`` (B, L, H), as (B, 1, H)."""
+    return x[torch.arange(len(x), device=x.device), at][:, None]
+
+
 def rotary_tables(shape: Decoder, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the cosines and sines, each (L, D), of the rotary angles of positions 0 .. L - 1.
 
@@ -273,7 +296,7 @@ def rotary_tables(shape: Decoder, x: Tensor) -> tuple[Tensor, Tensor]:
     return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
 
 
-def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, rotary: Sequence[Tensor]) -> Tensor:
     """Turn each pair (i, i + D/2) of x (B, n, L, D) by its position's angle (Su et al. 2021)."""
     cos, sin = rotary
     first, second = x.chunk(2, dim=-1)

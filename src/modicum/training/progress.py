@@ -33,6 +33,11 @@ class ProgressBar:
         )
         self._task: TaskID | None = None
 
+    def say(self, line: str) -> None:
+        """Print a line on standard error."""
+        if self.shown:
+            print(f"{self.title}: {line}", file=sys.stderr, flush=True)
+
     def start(self, batches: int, epochs: int, standing: Standing) -> None:
         self.batches, self.epochs = batches, epochs
         if self.live:
@@ -55,11 +60,9 @@ class ProgressBar:
             last = standing.log[-1]
             loss = sum(last["losses"].values())
             speed = last["targets"] / max(last["seconds"], 1e-9)
-            print(
-                f"{self.title}: epoch {standing.epoch}/{self.epochs}  loss {loss:.4f}  "
-                f"{self._best(standing)}{last['seconds']:.1f} s  {speed:,.0f} targets/s",
-                file=sys.stderr,
-                flush=True,
+            self.say(
+                f"epoch {standing.epoch}/{self.epochs}  loss {loss:.4f}  "
+                f"{self._best(standing)}{last['seconds']:.1f} s  {speed:,.0f} targets/s"
             )
 
     def stop(self) -> None:

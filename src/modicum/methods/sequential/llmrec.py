@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from modicum.data.histories import Histories
 from modicum.errors import SettingError
-from modicum.methods.network import Catalogue, CausalNetwork, next_item_loss
+from modicum.methods.network import Catalogue, CausalNetwork
 from modicum.methods.recommender import Recommender
 from modicum.nn.decoder import Decoder, DecoderStack
 from modicum.nn.dropout import Dropout
 from modicum.nn.ranking import best_items
+from modicum.nn.softmax import catalogue_cross_entropy
 from modicum.nn.table import ItemTable
 from modicum.training.batches import Batch, Windows
 from modicum.training.settings import TrainingFields
@@ -88,18 +89,42 @@ class Network(CausalNetwork):
         self.decoder = DecoderStack(shape, settings.dropout)
         self.out = nn.Linear(shape.width, settings.dim)
 
-    def block_states(self, batch: Batch, ends: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
-        """Return the user vectors (B, L, d) and the decoder's states after ``ends`` layers."""
+    def block_states(
+        self, batch: Batch, ends: Sequence[int], at: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the user vectors (B, L, d) and the decoder's states after ``ends`` layers.
+
+        With ``at`` (B,), those at one position of each history alone: (B, d) and (B, H).
+        """
         x = self.items(batch.items) * self.items.weight.shape[1] ** 0.5
-        final, blocks = self.decoder(self.dropout(self.into(x)), keep=ends)
+        final, blocks = self.decoder(self.dropout(self.into(x)), keep=ends, at=at)
         return self.out(final), blocks
 
     def states(self, batch: Batch) -> Tensor:
         return self.block_states(batch, ())[0]
 
+    def encode(self, batch: Batch) -> Tensor:
+        return self.block_states(batch, (), batch.lengths - 1)[0]
+
+    def target_states(self, batch: Batch, ends: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """Return what ``block_states`` does, (T, d) and (T, H), at the T positions with a target."""
+        assert batch.targets is not None
+        there = batch.targets > 0
+        if bool((there.sum(1) == 1).all()):
+            return self.block_states(batch, ends, there.int().argmax(1))
+        users, blocks = self.block_states(batch, ends)
+        return users[there], [block[there] for block in blocks]
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        states, items = self.states(batch), self.items.weight
-        return {"softmax": next_item_loss(states, items, batch, bfloat16=self.bfloat16_head)}
+        return {"softmax": self.softmax(self.target_states(batch, ())[0], batch)}
+
+    def softmax(self, users: Tensor, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy of user vectors (T, d) and the T targets of a batch."""
+        assert batch.targets is not None
+        targets = batch.targets[batch.targets > 0]
+        return catalogue_cross_entropy(
+            users, self.items.weight, targets, bfloat16=self.bfloat16_head
+        )
 
     def lesson(self, batch: Batch, ends: Sequence[int], top_logits: int) -> dict[str, Tensor]:
         """Return what a student learns from, at the T positions that have a target.
@@ -112,13 +137,11 @@ class Network(CausalNetwork):
         Returns:
             ``states`` (T, B, H); with K also ``top`` (T, K) item rows and ``top_logits`` (T, K).
         """
-        assert batch.targets is not None
-        there = batch.targets > 0
         with torch.no_grad():
-            users, blocks = self.block_states(batch, ends)
-            lesson = {"states": torch.stack([block[there] for block in blocks], dim=1)}
+            users, blocks = self.target_states(batch, ends)
+            lesson = {"states": torch.stack(blocks, dim=1)}
             if top_logits:
-                values, rows = best_items(self.scores(users[there]), top_logits)
+                values, rows = best_items(self.scores(users), top_logits)
                 lesson |= {"top": rows, "top_logits": values}
         return lesson
 

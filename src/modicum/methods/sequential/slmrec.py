@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,7 +20,7 @@ from modicum.data.log import EventLog
 from modicum.data.split import Queries
 from modicum.data.vocabulary import Vocabulary
 from modicum.errors import DataError, SettingError
-from modicum.methods.network import Catalogue, next_item_loss
+from modicum.methods.network import Catalogue
 from modicum.methods.recommender import Recommender
 from modicum.methods.sequential import llmrec
 from modicum.methods.sequential.llmrec import DecoderFields, LLMRec
@@ -71,7 +71,7 @@ class SLMRec(DecoderFields, Recommender):
     logits: float = 0.0
     top_logits: int = 64
     temperature: float = 2.0
-    decoder: Decoder | Mapping[str, Any] | None = None
+    decoder: Decoder | Mapping[str, Any] | None = field(default=None, metadata={"derived": True})
 
     def __post_init__(self) -> None:
         if isinstance(self.decoder, Mapping):
@@ -222,11 +222,9 @@ class Student(llmrec.Network):
         self.teacher = None
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        settings, items, bfloat16 = self.settings, self.items.weight, self.bfloat16_head
-        assert batch.targets is not None
-        there = batch.targets > 0
-        states, blocks = self.block_states(batch, self.ends)
-        terms = {"softmax": next_item_loss(states, items, batch, bfloat16=bfloat16)}
+        settings, items = self.settings, self.items.weight
+        users, blocks = self.target_states(batch, self.ends)
+        terms = {"softmax": self.softmax(users, batch)}
         if settings.distillation == "none":
             return terms
         taught = batch.extra
@@ -237,17 +235,17 @@ class Student(llmrec.Network):
             )
         if "states" not in taught:
             raise DataError("a batch came without the teacher's states; SLMRec learns nothing so")
-        own = torch.stack([block[there] for block in blocks], dim=1)  # (T, B, H)
+        own = torch.stack(blocks, dim=1)  # (T, B, H)
         terms |= state_terms(own, taught["states"].to(own.dtype), settings.cosine, settings.norm)
         if settings.supervision and len(self.heads):
             inner = [
-                next_item_loss(head(block), items, batch, bfloat16=bfloat16)
+                self.softmax(head(block), batch)
                 for head, block in zip(self.heads, blocks[:-1], strict=True)
             ]
             terms["supervision"] = settings.supervision * torch.stack(inner).mean()
         if settings.logits:
             terms["logits"] = settings.logits * logit_divergence(
-                states[there], items, taught["top"], taught["top_logits"], settings.temperature
+                users, items, taught["top"], taught["top_logits"], settings.temperature
             )
         return terms
 

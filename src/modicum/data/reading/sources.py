@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from modicum.data.tables import Rejects, Scratch, Table
-from modicum.data.text_files import open_json_lines, open_separated
+from modicum.data.reading.tables import Rejects, Scratch, Table
+from modicum.data.reading.text_files import open_json_lines, open_separated
 from modicum.errors import DataError
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}

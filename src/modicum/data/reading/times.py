@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from modicum.data.ids import any_row
+from modicum.data.reading.ids import any_row
 from modicum.errors import DataError
 
 MICROSECONDS = {

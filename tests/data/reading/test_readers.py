@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import modicum as mo
-from modicum.data import tables
 from modicum.data.histories import Histories
 from modicum.data.log import REJECTED
-from modicum.data.readers import read_events
-from modicum.data.roles import GuessWarning
+from modicum.data.reading import tables
+from modicum.data.reading.readers import read_events
+from modicum.data.reading.roles import GuessWarning
 from modicum.errors import DataError, ModicumError
 
 FRAME = pl.DataFrame(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from modicum.data.tables import Rejects, Scratch, Table, settle
+from modicum.data.reading.tables import Rejects, Scratch, Table, settle
 from modicum.errors import DataError
 
 HEADER_LINES = 100

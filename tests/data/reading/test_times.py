@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modicum.data import times
+from modicum.data.reading import times
 from modicum.errors import DataError
 
 MOMENT = datetime(2014, 7, 23, 16, 8, 21)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 import weakref
 from collections.abc import Sequence
@@ -10,11 +11,11 @@ from typing import Any, Literal
 
 import polars as pl
 
-from modicum.data import ids, times
-from modicum.data.log import ROLES, EventLog
-from modicum.data.roles import GuessWarning, assign
-from modicum.data.sources import name_of, open_table
-from modicum.data.tables import Rejects, Scratch, Table, reading, settle
+from modicum.data.log import ROLES, EventLog, reading
+from modicum.data.reading import ids, times
+from modicum.data.reading.roles import GuessWarning, assign
+from modicum.data.reading.sources import name_of, open_table
+from modicum.data.reading.tables import Rejects, Scratch, Table, settle
 from modicum.errors import DataError
 
 PROBLEMS = {
@@ -83,7 +84,8 @@ def read_events(
     except BaseException:
         scratch.remove()
         raise
-    weakref.finalize(log, scratch.remove)
+    if scratch.folder is not None:
+        weakref.finalize(scratch, shutil.rmtree, scratch.folder, ignore_errors=True)
     return log
 
 
@@ -139,6 +141,7 @@ class _Reading:
             columns={role: self._name(role) for role in there},
             rejected=self.rejects.frame,
             notes=tuple(self.notes),
+            files=scratch,
         )
 
     def _convert(self, scan: pl.LazyFrame, role: str, lists: bool) -> tuple[pl.Expr, pl.Expr]:

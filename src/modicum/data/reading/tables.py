@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,21 +114,6 @@ class Table:
     names: list[str]
     is_text: bool
     take: Callable[[Sequence[int]], pl.LazyFrame]
-
-
-@contextmanager
-def reading(source: str) -> Iterator[None]:
-    """Turn the errors of the table reader into ones that name the source."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(
-            f"{source} cannot be read: {reason}; check that the file is complete and that its "
-            "name says its format"
-        ) from error
 
 
 def settle(

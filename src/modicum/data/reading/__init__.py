@@ -1,0 +1,1 @@
+"""Event logs from files and frames: roles, ids, times, broken rows."""
