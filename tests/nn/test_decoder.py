@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -117,6 +118,22 @@ def test_keep_outside_the_depth_is_refused(keep: list[int]) -> None:
         stack_of(SMALL)(inputs(), keep=keep)
 
 
+@pytest.mark.parametrize("shape", [SMALL, replace(SMALL, layers=1, query_key_norm=True)])
+def test_one_position_of_each_row_is_what_it_is_among_all(shape: Decoder) -> None:
+    stack, x, at = stack_of(shape), inputs(), torch.tensor([6, 0, 3])
+    keep = range(shape.layers + 1)
+    whole, picked = stack(x, keep=keep), stack(x, keep=keep, at=at)
+    rows = torch.arange(3)
+    torch.testing.assert_close(picked[0], whole[0][rows, at])
+    for state, among in zip(picked[1], whole[1], strict=True):
+        torch.testing.assert_close(state, among[rows, at])
+    parameters = list(stack.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad(picked[0].square().sum(), parameters),
+        torch.autograd.grad(whole[0][rows, at].square().sum(), parameters),
+    )
+
+
 def test_truncated_copies_weights_and_shares_none() -> None:
     teacher = stack_of(SMALL).requires_grad_(False).eval()
     student = teacher.truncated([0, 2])
@@ -198,7 +215,7 @@ def test_influence_of_a_known_turn() -> None:
     class Turn(nn.Module):
         """Turns every state (a, b) by a right angle or, at position 1, right round."""
 
-        def forward(self, x: torch.Tensor, rotary: object) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, rotary: object, at: object) -> torch.Tensor:
             turned = torch.stack((-x[..., 1], x[..., 0]), dim=-1)
             turned[:, 1] = -x[:, 1]
             return turned
