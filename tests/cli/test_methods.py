@@ -48,7 +48,7 @@ class Example(Base):
     loss: Literal["a", "b"] = "a"
     callback: Base | None = None
     inner: dict = field(default_factory=dict)
-    derived: int = field(default=0, init=False)
+    derived: int = field(default=0, metadata={"derived": True})
 
 
 def test_fields_become_keyword_parameters_with_default_and_text():

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from modicum.training.checkpoint import Progress as Standing
 
 
@@ -21,16 +20,8 @@ class ProgressBar:
     def __init__(self, title: str, *, shown: bool) -> None:
         self.title = title
         self.shown = shown
-        console = Console(file=sys.stderr)
-        self.live = shown and console.is_terminal
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[standing]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not self.live,
-        )
+        self.live = shown and sys.stderr.isatty()
+        self._progress = _bar() if self.live else None
         self._task: TaskID | None = None
 
     def say(self, line: str) -> None:
@@ -40,7 +31,7 @@ class ProgressBar:
 
     def start(self, batches: int, epochs: int, standing: Standing) -> None:
         self.batches, self.epochs = batches, epochs
-        if self.live:
+        if self._progress is not None:
             self._progress.start()
             done = standing.epoch * batches + standing.step
             self._task = self._progress.add_task(
@@ -48,7 +39,7 @@ class ProgressBar:
             )
 
     def advance(self, standing: Standing) -> None:
-        if self._task is not None:
+        if self._progress is not None and self._task is not None:
             loss = sum(standing.totals.values()) / max(standing.targets, 1.0)
             text = (
                 f"epoch {standing.epoch + 1}/{self.epochs}  loss {loss:.4f}  {self._best(standing)}"
@@ -66,7 +57,7 @@ class ProgressBar:
             )
 
     def stop(self) -> None:
-        if self.live:
+        if self._progress is not None:
             self._progress.stop()
 
     def _best(self, standing: Standing) -> str:
@@ -74,3 +65,16 @@ class ProgressBar:
             return ""
         value = standing.log[-1]["validation"] if standing.log else standing.best
         return f"NDCG@10 {value:.4f} (best {standing.best:.4f}, epoch {standing.best_epoch})  "
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[standing]}"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+    )
