@@ -30,6 +30,8 @@ CONFIG, WEIGHTS, VOCABULARY, CARD = (
     "vocabulary.parquet",
     "card.md",
 )
+KINDS = {"method": str, "settings": dict, "lineage": dict, "training_log": list, "sha256": dict}
+"""JSON type of each entry of a config besides its format."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,12 @@ def read(folder: Path) -> Bundle:
             f"{folder} has format {config['format']!r}, and this version reads format {FORMAT}; "
             "use the version of modicum that wrote it"
         )
+    for key, kind in KINDS.items():
+        if not isinstance(config.get(key), kind):
+            raise BundleError(f"{path}: {key!r} must be a {kind.__name__}; save the model again")
     try:
-        for name, digest in config["sha256"].items():
-            if name not in (WEIGHTS, VOCABULARY) or _sha256(folder / name) != digest:
+        for name in (WEIGHTS, VOCABULARY):
+            if _sha256(folder / name) != config["sha256"].get(name):
                 raise BundleError(f"{folder / name} is damaged: its checksum is not the saved one")
         items = pl.read_parquet(folder / VOCABULARY)
         return Bundle(
@@ -124,8 +129,8 @@ def read(folder: Path) -> Bundle:
             training_log=config["training_log"],
             lineage=config["lineage"],
         )
-    except (OSError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{folder} is incomplete ({error!r}); save the model again") from None
+    except OSError as error:
+        raise BundleError(f"{folder} is incomplete ({error}); save the model again") from None
     except (SafetensorError, pl.exceptions.PolarsError) as error:
         raise BundleError(f"{folder} is damaged ({error}); save the model again") from None
 
@@ -144,14 +149,14 @@ def load(folder: str | Path) -> Recommender:
     if not (family.isidentifier() and word.isidentifier()):
         raise BundleError(f"{folder} names no method, but {bundle.method!r}")
     try:
-        module = import_module(f"modicum.methods.{family}.{word}")
-    except ModuleNotFoundError:
+        found = vars(import_module(f"modicum.methods.{family}.{word}"))
+        method: type[Recommender] = next(found[name] for name in found if name.lower() == word)
+    except (ModuleNotFoundError, StopIteration):
         raise BundleError(f"{folder} is of the method {bundle.method!r}, unknown here") from None
-    method = next(value for name, value in vars(module).items() if name.lower() == word)
     try:
-        model: Recommender = method.of_bundle(bundle)
-    except (TypeError, RuntimeError, AttributeError) as error:
-        raise BundleError(f"{folder} does not fit the method {bundle.method} ({error})") from None
+        model = method.of_bundle(bundle)
+    except Exception as error:  # foreign settings and weights can fail in any way
+        raise BundleError(f"{folder} does not fit the method {bundle.method} ({error})") from error
     return model
 
 
