@@ -11,7 +11,8 @@ def test_the_demo_leaves_models_reports_a_table_and_pages(events, tmp_path, monk
         return mo.read_events(events, user="uid", item="sku", time="ts")
 
     monkeypatch.setitem(vars(mo), "load_sample", sample)
-    monkeypatch.setattr(demo, "TRAINING", {"length": 10, "epochs": 1})
+    monkeypatch.setattr(demo, "TRAINING", {"length": 10})
+    monkeypatch.setattr(demo, "EPOCHS", {"sasrec": 1, "teacher": 1, "slmrec": 1})
     monkeypatch.setattr(demo, "TEACHER", {"layers": 2, "width": 8, "heads": 1})
     assert main(["demo", "--out", str(tmp_path)]) == 0
     assert "report.html" in capsys.readouterr().out

@@ -17,19 +17,21 @@ if TYPE_CHECKING:
     from modicum.methods.recommender import Recommender
 
 SAMPLE = "ml-1m"
-TRAINING = {"length": 100, "epochs": 8, "patience": 2}
+TRAINING = {"length": 50, "patience": 2}
+EPOCHS = {"sasrec": 16, "teacher": 6, "slmrec": 6}
 TEACHER = {"layers": 16, "width": 64, "heads": 2}
 STUDENT = {"layers": 2, "blocks": 2}
 
 
 def models(out: Path) -> dict[str, Recommender]:
     """Return the models of the demo in the order of their fitting; the student reads its teacher."""
-    teacher = mo.LLMRec(backbone=mo.Decoder(**TEACHER), **TRAINING)
+    backbone = mo.Decoder(**TEACHER)
+    teacher = str(out / "teacher")
     return {
         "popularity": mo.Popularity(),
-        "sasrec": mo.SASRec(**TRAINING),
-        "teacher": teacher,
-        "slmrec": mo.SLMRec(teacher=str(out / "teacher"), **STUDENT, **TRAINING),
+        "sasrec": mo.SASRec(**TRAINING, epochs=EPOCHS["sasrec"]),
+        "teacher": mo.LLMRec(**TRAINING, epochs=EPOCHS["teacher"], backbone=backbone),
+        "slmrec": mo.SLMRec(**TRAINING, epochs=EPOCHS["slmrec"], teacher=teacher, **STUDENT),
     }
 
 
@@ -77,4 +79,6 @@ def demo(out: Path = Path("runs/demo"), *, seed: int = 0) -> None:
     for name in reports:
         shutil.rmtree(out / name / CHECKPOINT, ignore_errors=True)
     page = comparison.to_html(out / "report.html")
-    say(f"done: {page}; ask the model: modicum recommend {out / 'slmrec'} --history 1,260,1196")
+    say(
+        f"done: {page}; ask the model: modicum recommend {out / 'slmrec'} --history 'Toy Story (1995)'"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json as json_
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ def recommend(
 
     Args:
         model: a folder that ``modicum fit`` or ``model.save`` has written.
-        history: item ids separated by commas, oldest first.
+        history: item ids separated by commas, oldest first; quote an id that has a comma.
         user: a user id; the history is all that the events say of the user.
         events: where the events of the user are, if not where the run had them.
         k: how many items.
@@ -39,7 +40,7 @@ def recommend(
         json: print JSON instead of a table.
     """
     if history is not None and user is None:
-        items: list[Any] = [item for item in history.split(",") if item]
+        items: list[Any] = [item for item in next(csv.reader([history]), []) if item]
     elif user is not None and history is None:
         items = history_of(user, Run.read(model), events)
     else:
