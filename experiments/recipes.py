@@ -1,0 +1,262 @@
+"""Recipes: what a published table is made of, as one TOML file, and the units of work in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+import modicum as mo
+from modicum.data.log import EventLog
+from modicum.errors import DataError, SettingError, nearest
+
+HERE = Path(__file__).resolve().parent
+RUNS = HERE.parent / "runs" / "experiments"
+
+SECTIONS = ("title", "note", "data", "split", "evaluation", "training", "arms", "questions")
+READER = ("file", "sample", "user", "item", "time", "domain", "behaviour", "value")
+ARM = ("method", "seeds", "teacher", "settings")
+QUESTIONS = ("subject", "against")
+
+RECORD = 1
+"""Shape of a record; older ones do not count."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table: a method with its settings, fitted once for each seed.
+
+    Args:
+        name: what the table calls it.
+        method: name of a class of ``modicum``.
+        settings: its hyper-parameters.
+        seeds: one fit for each.
+        teacher: name of the arm whose model it learns from; seed ``s`` takes the teacher's seed
+            number ``s`` modulo how many it has.
+    """
+
+    name: str
+    method: str
+    settings: dict[str, Any]
+    seeds: tuple[int, ...]
+    teacher: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A table to be made: data, split, evaluation and arms.
+
+    Args:
+        path: of the TOML file; ``results`` beside it holds what is committed.
+        runs: folder for checkpoints, models and reports, which are not.
+        scale: share of the users to take; below 1 it is a try, and its results stay in ``runs``.
+    """
+
+    path: Path
+    runs: Path
+    scale: float
+    title: str
+    note: str
+    data: dict[str, Any]
+    split: dict[str, Any]
+    evaluation: dict[str, Any]
+    arms: dict[str, Arm]
+    subject: str | None
+    against: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path, *, runs: Path = RUNS, scale: float = 1.0) -> Recipe:
+        """Read a recipe.
+
+        Raises:
+            SettingError: the file is not readable, or a name in it is unknown.
+        """
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise SettingError(f"{path} is no recipe: {problem}") from problem
+        if not 0 < scale <= 1:
+            raise SettingError(f"--scale {scale}: a share of the users, above 0 and at most 1")
+        _require_known(table, SECTIONS, f"{path}")
+        _require_known(table.get("data", {}), READER, f"{path} [data]")
+        _require_known(table.get("split", {}), _parameters(mo.split), f"{path} [split]")
+        _require_known(
+            table.get("evaluation", {}), _parameters(mo.evaluate), f"{path} [evaluation]"
+        )
+        questions = table.get("questions", {})
+        _require_known(questions, QUESTIONS, f"{path} [questions]")
+        arms = {
+            name: _read_arm(name, arm, table.get("training", {}), f"{path} [arms.{name}]")
+            for name, arm in table.get("arms", {}).items()
+        }
+        teachers = [arm.teacher for arm in arms.values() if arm.teacher]
+        asked = [questions["subject"], *questions["against"]] if questions else []
+        for name in (*teachers, *asked):
+            if name not in arms:
+                raise SettingError(f"{path} names the arm {name!r}; {nearest(name, arms)}")
+        return cls(
+            path=path,
+            runs=runs,
+            scale=scale,
+            title=table.get("title", path.stem),
+            note=" ".join(table.get("note", "").split()),
+            data=table.get("data", {}),
+            split=table.get("split", {}),
+            evaluation=table.get("evaluation", {}),
+            arms=arms,
+            subject=questions.get("subject"),
+            against=tuple(questions.get("against", ())),
+        )
+
+    @property
+    def name(self) -> str:
+        return self.path.stem if self.scale == 1 else f"{self.path.stem}-at-{self.scale:g}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its units keep checkpoints, models and reports."""
+        return self.runs / self.name
+
+    @property
+    def results(self) -> Path:
+        """Where its records are."""
+        beside = self.path.parent / "results" / self.name
+        return beside if self.scale == 1 else self.folder / "results"
+
+    def units(self) -> list[Unit]:
+        """Return all units, the first seed of every arm first."""
+        found = [Unit(self, arm, seed) for arm in self.arms.values() for seed in arm.seeds]
+        return sorted(found, key=lambda unit: unit.arm.seeds.index(unit.seed))
+
+    def load_log(self) -> EventLog:
+        """Read the events, or those of a share of the users."""
+        roles = dict(self.data)
+        if sample := roles.pop("sample", None):
+            log = mo.load_sample(sample)
+        else:
+            log = mo.read_events(shared_data() / roles.pop("file"), **roles)
+        return log if self.scale == 1 else _share_of_users(log, self.scale)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One arm with one seed: what is fitted, judged and recorded at a time."""
+
+    recipe: Recipe
+    arm: Arm
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.name}-{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return self.recipe.folder / self.name
+
+    @property
+    def record_path(self) -> Path:
+        return self.recipe.results / f"{self.name}.json"
+
+    @property
+    def teacher(self) -> Unit | None:
+        """The unit whose model this one learns from."""
+        if self.arm.teacher is None:
+            return None
+        arm = self.recipe.arms[self.arm.teacher]
+        return Unit(self.recipe, arm, arm.seeds[self.seed % len(arm.seeds)])
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of all that the recipe says about this unit; another key is another unit."""
+        recipe = self.recipe
+        parts = [RECORD, recipe.data, recipe.split, recipe.evaluation, recipe.scale]
+        parts += [self.arm.method, self.arm.settings, self.seed]
+        parts.append(self.teacher.key if self.teacher else None)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def record(self) -> dict[str, Any] | None:
+        """Return what was measured, None if nothing was with these settings."""
+        try:
+            found: dict[str, Any] = json.loads(self.record_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return found if found["key"] == self.key else None
+
+    def model(self) -> Any:
+        """Return the method with its settings, not yet fitted."""
+        settings = dict(self.arm.settings)
+        if self.teacher is not None:
+            settings["teacher"] = self.teacher.folder / "model"
+        return getattr(mo, self.arm.method)(**settings)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write aside, then rename, so that a kill leaves no half of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def shared_data() -> Path:
+    """Return the folder of real data: ``data`` in ``MODICUM_SHARED``, or beside the repository."""
+    return Path(os.environ.get("MODICUM_SHARED", HERE.parents[1] / "shared")) / "data"
+
+
+def _read_arm(name: str, table: dict[str, Any], training: dict[str, Any], where: str) -> Arm:
+    _require_known(table, ARM, where)
+    lacking = [key for key in ("method", "seeds") if key not in table]
+    if lacking:
+        raise SettingError(f"{where} lacks {' and '.join(lacking)}")
+    if table["method"] not in dir(mo):
+        raise SettingError(
+            f"{where}: {table['method']!r} is no method; {nearest(table['method'], dir(mo))}"
+        )
+    method = getattr(mo, table["method"])
+    fields = [field.name for field in dataclasses.fields(method)]
+    settings = table.get("settings", {})
+    if "epochs" in fields:
+        settings = training | settings
+    _require_known(settings, fields, f"{where} settings")
+    return Arm(name, table["method"], settings, tuple(table["seeds"]), table.get("teacher"))
+
+
+def _require_known(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise SettingError(f"{where}: {key!r} is not known; {nearest(key, known)}")
+
+
+def _parameters(call: Any) -> list[str]:
+    return list(inspect.signature(call).parameters)
+
+
+def _share_of_users(log: EventLog, share: float) -> EventLog:
+    users = log.scan.select("user").unique().collect()["user"].sort()
+    size = round(len(users) * share)
+    if not size:
+        raise DataError(f"--scale {share} leaves none of the {len(users)} users of {log.source}")
+    chosen = np.random.default_rng(0).choice(len(users), size, replace=False)
+    kept = users.gather(np.sort(chosen))
+    return dataclasses.replace(
+        log,
+        scan=log.scan.filter(pl.col("user").is_in(kept.implode())),
+        source=f"{share:.0%} of the users of {log.source}",
+    )
