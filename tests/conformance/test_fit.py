@@ -64,11 +64,11 @@ def test_numbers_and_words_are_equally_good_ids(method, workshop):
     assert by_number.recommend([["3", "7"]], k=30).equals(top)
 
 
-def teacher_for(workshop, method, log) -> dict:
+def teacher_for(workshop, method, log, **settings) -> dict:
     """Return a teacher that knows the items of ``log``, where the method takes one."""
     if "teacher" not in method.__dataclass_fields__:
         return {}
-    return {"teacher": workshop.make(type(workshop.teacher)).fit(log, progress=False)}
+    return {"teacher": workshop.make(type(workshop.teacher), **settings).fit(log, progress=False)}
 
 
 def test_gradients_reach_every_parameter(method, workshop, parts, monkeypatch):
@@ -97,6 +97,20 @@ def test_training_lowers_the_loss(model):
         assert last < first
     else:
         assert model.training_log == []
+
+
+def test_it_learns_what_always_follows(method, workshop, model):
+    """Users walk in a circle of eight items, starting anywhere."""
+    if not learns(model):
+        return
+    walks = (np.arange(40)[:, None] + np.arange(7)) % 8
+    frame = pl.DataFrame({"user": np.repeat(np.arange(40), 7), "item": walks.ravel()})
+    log = EventLog(frame.lazy(), source="circle")
+    longer = {"dim": 16, "epochs": 40, "learning_rate": 2e-2, "length": 6}
+    taught = teacher_for(workshop, method, log, **longer)
+    circle = workshop.make(method, **longer | taught).fit(log, progress=False)
+    top = circle.recommend([[0, 1, 2], [7], [5, 6, 7, 0, 1]], k=1, exclude_seen=False)
+    assert top["item"].to_list() == [3, 0, 2]
 
 
 def test_settings_survive_json(method, model):

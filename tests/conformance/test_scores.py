@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from modicum.data.windows import input_starts
+from modicum.methods.network import CausalNetwork
 from modicum.methods.recommender import Recommender
 from modicum.training.batches import Batch
 
@@ -99,6 +100,17 @@ def test_an_unknown_or_seen_target_ranks_at_infinity(model, parts):
     np.testing.assert_array_equal(
         np.isinf(model.rank(queries, 1, exclude_seen=False).ranks), unknown
     )
+
+
+def test_a_causal_state_is_the_encoding_of_its_prefix(model):
+    network = model.fitted_network
+    if isinstance(network, CausalNetwork):
+        items = np.array([[3, 7, 5, 2, 9, 1], [4, 4, 8, 0, 0, 0]])
+        with torch.inference_mode():
+            states = network.states(Batch.of(items))
+            for position in range(3):
+                prefix = network.encode(Batch.of(items[:, : position + 1]))
+                torch.testing.assert_close(states[:, position], prefix, atol=1e-5, rtol=0)
 
 
 def test_long_histories_are_read_from_where_the_window_begins(model):

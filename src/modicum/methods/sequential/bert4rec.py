@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from modicum.errors import SettingError
 from modicum.methods.network import Catalogue, LearnedNetwork
 from modicum.methods.recommender import Recommender
 from modicum.nn.attention import SelfAttention
@@ -43,6 +44,13 @@ class BERT4Rec(TrainingFields, Recommender):
     dropout: float = 0.2
     masked: float = 0.2
     last: float = 0.1
+
+    def check(self) -> None:
+        super().check()
+        if not 0 < self.masked < 1 or not 0 <= self.last <= 1:
+            raise SettingError(
+                f"masked={self.masked} must be in (0, 1), last={self.last} in [0, 1]"
+            )
 
     def network(self, catalogue: Catalogue) -> Network:
         return Network(self, catalogue)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from modicum.data.histories import Histories
+from modicum.errors import SettingError
 from modicum.methods.network import Catalogue, CountedNetwork
 from modicum.methods.recommender import Recommender
 from modicum.training.batches import Batch
@@ -36,9 +37,13 @@ class Transitions(Recommender):
 
     @property
     def length(self) -> int:
-        return self.recent
+        return 2 * self.recent  # a window may lack a quarter of its length, never the latest items
 
     def network(self, catalogue: Catalogue) -> Network:
+        if self.recent < 1 or not 0 < self.decay <= 1:
+            raise SettingError(
+                f"recent={self.recent} must be 1 or more, decay={self.decay} in (0, 1]"
+            )
         return Network(self, catalogue)
 
 
