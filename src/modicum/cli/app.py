@@ -20,11 +20,21 @@ from modicum.cli.compare import compare
 from modicum.cli.demo import demo
 from modicum.cli.doctor import doctor
 from modicum.cli.evaluate import evaluate
+from modicum.cli.export import export
 from modicum.cli.fit import fit
 from modicum.cli.recommend import recommend
 from modicum.errors import ModicumError
 
-VERBS: tuple[Callable[..., Any], ...] = (audit, compare, demo, doctor, evaluate, fit, recommend)
+VERBS: tuple[Callable[..., Any], ...] = (
+    audit,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    fit,
+    recommend,
+)
 
 app = App(
     name="modicum",

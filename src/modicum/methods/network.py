@@ -71,7 +71,7 @@ class CausalNetwork(LearnedNetwork):
 
     def encode(self, batch: Batch) -> Tensor:
         states = self.states(batch)
-        return states[torch.arange(len(states), device=states.device), batch.lengths - 1]
+        return states[torch.arange(states.shape[0], device=states.device), batch.lengths - 1]
 
 
 def next_item_loss(

@@ -163,10 +163,15 @@ class Recommender(ABC):
     # asking
 
     @property
+    def catalogue(self) -> Catalogue:
+        """The items that can be recommended, and how often they occurred in training."""
+        self._require_fitted()
+        return self._catalogue
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The items that can be recommended."""
-        self._require_fitted()
-        return self._catalogue.vocabulary
+        return self.catalogue.vocabulary
 
     @property
     def fitted_network(self) -> Network:

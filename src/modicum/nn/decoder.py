@@ -280,7 +280,7 @@ class FeedForward(nn.Module):
 
 def taken(x: Tensor, at: Tensor) -> Tensor:
     """Return the state at position ``at`` (B,) of each row of ``x`` (B, L, H), as (B, 1, H)."""
-    return x[torch.arange(len(x), device=x.device), at][:, None]
+    return x[torch.arange(x.shape[0], device=x.device), at][:, None]
 
 
 def rotary_tables(shape: Decoder, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,7 +40,7 @@ class Network(CountedNetwork):
         self.events[:, 0] = torch.from_numpy(histories.item_counts[1:])
 
     def encode(self, batch: Batch) -> Tensor:
-        return self.events.new_ones(len(batch.items), 1)
+        return self.events.new_ones(batch.items.shape[0], 1)
 
     def item_vectors(self) -> Tensor:
         return self.events

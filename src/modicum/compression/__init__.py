@@ -1,0 +1,1 @@
+"""Fitted recommenders made cheaper to run: export to ONNX."""
