@@ -67,7 +67,10 @@ class Workshop:
         self.teacher = LLMRec(**self._fields(LLMRec)).fit(parts.train, progress=False)
 
     def make(self, method: type[Recommender], **settings: Any) -> Recommender:
-        return method(**self._fields(method) | settings)
+        """Return an unfitted recommender; settings that its class has not are left out."""
+        names = {field.name for field in dataclasses.fields(method)}
+        own = {name: value for name, value in settings.items() if name in names}
+        return method(**self._fields(method) | own)
 
     def _fields(self, method: type[Recommender]) -> dict[str, Any]:
         names = {field.name for field in dataclasses.fields(method)}

@@ -1,0 +1,63 @@
+"""The deep teacher: its shape, its targets, and what it teaches."""
+
+import pytest
+import torch
+
+import modicum
+from modicum.data.simulate import simulate_markov
+from modicum.errors import SettingError
+from modicum.training.batches import Batch
+
+LOG = simulate_markov(30, 20, events_per_user=9, seed=0).log
+SMALL = {"dim": 8, "length": 8, "epochs": 1, "batch_size": 16, "device": "cpu"}
+SHAPE = {"layers": 3, "width": 16, "heads": 2}
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = modicum.LLMRec(backbone=SHAPE, **SMALL).fit(LOG, progress=False)
+    return model.fitted_network
+
+
+def batch() -> Batch:
+    return Batch(torch.tensor([[3, 4, 5], [7, 8, 0]]), torch.tensor([[4, 0, 6], [8, 9, 0]]))
+
+
+def test_a_table_of_fields_is_a_backbone():
+    by_table = modicum.LLMRec(backbone=SHAPE)
+    assert by_table == modicum.LLMRec(backbone=modicum.Decoder(**SHAPE))
+    with pytest.raises(SettingError, match="did you mean 'layers'"):
+        modicum.LLMRec(backbone={"layer": 3, "width": 16, "heads": 2})
+
+
+def test_positions_must_be_known():
+    with pytest.raises(SettingError, match="positions"):
+        modicum.LLMRec(backbone=SHAPE, positions="some", **SMALL).fit(LOG, progress=False)
+
+
+def test_last_positions_are_one_target_a_window():
+    model = modicum.LLMRec(backbone=SHAPE, positions="last", **SMALL).fit(LOG, progress=False)
+    windows = model.windows_of(model._trained_on, seed=0)
+    assert model.training_log[0]["targets"] == windows.num_windows
+
+
+def test_a_lesson_holds_the_states_where_there_is_a_target(network):
+    lesson = network.lesson(batch(), [1, 3], top_logits=4)
+    with torch.no_grad():
+        users, blocks = network.block_states(batch(), [1, 3])
+    there = batch().targets > 0
+    assert lesson["states"].shape == (4, 2, 16) and not lesson["states"].requires_grad
+    for at, block in enumerate(blocks):
+        assert torch.equal(lesson["states"][:, at], block[there])
+    scores = users[there] @ network.items.weight.T
+    torch.testing.assert_close(lesson["top_logits"], scores.topk(4).values)
+    assert torch.equal(lesson["top"], scores.topk(4).indices + 1)
+    assert network.lesson(batch(), [3], top_logits=0).keys() == {"states"}
+
+
+def test_dropout_falls_in_training_only(network):
+    with torch.no_grad():
+        assert torch.equal(network.states(batch()), network.states(batch()))
+        network.train()
+        assert not torch.equal(network.states(batch()), network.states(batch()))
+        network.eval()

@@ -1,0 +1,135 @@
+"""Teacher states that are kept are those of the live teacher, however they came to disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import modicum
+from modicum.data.histories import Histories
+from modicum.data.simulate import simulate_markov
+from modicum.errors import ResourceError
+from modicum.methods.sequential import teacher_states
+from modicum.methods.sequential.llmrec import Network
+from modicum.methods.sequential.teacher_states import TaughtWindows
+from modicum.training.batches import Windows
+from modicum.training.processes import Processes
+
+TRAIN = Histories.from_log(simulate_markov(30, 20, events_per_user=14, seed=0).log)
+ENDS = [1, 3]
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Network:
+    settings = {"dim": 8, "length": 8, "epochs": 1, "batch_size": 16, "device": "cpu"}
+    backbone = modicum.Decoder(layers=3, width=16, heads=2)
+    model = modicum.LLMRec(backbone=backbone, **settings).fit(TRAIN, progress=False)
+    network = model.fitted_network
+    assert isinstance(network, Network)
+    return network
+
+
+def windows(*, last_only: bool = False, length: int = 8) -> Windows:
+    made = Windows(
+        TRAIN, length=length, batch_size=16, every=True, seed=0, processes=Processes(0, 1)
+    )
+    made.last_only = last_only
+    return made
+
+
+def taught(teacher: Network, folder: Path | None = None, top: int = 0, **settings) -> TaughtWindows:
+    return TaughtWindows(windows(**settings), teacher, ENDS, top, folder)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("top", [0, 5])
+def test_kept_states_are_those_of_the_live_teacher(teacher, tmp_path, on_disk, last_only, top):
+    kept = taught(teacher, tmp_path if on_disk else None, top, last_only=last_only)
+    for batch, plain in zip(kept.epoch(1), windows(last_only=last_only).epoch(1), strict=True):
+        assert torch.equal(batch.items, plain.items) and torch.equal(batch.targets, plain.targets)
+        live = teacher.lesson(plain, ENDS, top)
+        assert batch.extra.keys() == live.keys()
+        assert batch.extra["states"].dtype == torch.float16
+        for name in set(live) - {"top"}:
+            found = batch.extra[name].float()
+            torch.testing.assert_close(found, live[name], atol=1e-3, rtol=1e-3)
+        if top:
+            assert torch.equal(batch.extra["top"], live["top"])
+        if last_only:
+            assert len(batch.extra["states"]) == len(batch.items)
+
+
+def count_lessons(monkeypatch, fail_at: int | None = None) -> list[int]:
+    """Count the windows of each lesson; raise in the ``fail_at``-th."""
+    sizes: list[int] = []
+    lesson = Network.lesson
+
+    def counted(self, batch, ends, top_logits):
+        if len(sizes) == fail_at:
+            raise KeyboardInterrupt
+        sizes.append(len(batch.items))
+        return lesson(self, batch, ends, top_logits)
+
+    monkeypatch.setattr(Network, "lesson", counted)
+    monkeypatch.setattr(teacher_states, "WINDOWS_PER_PASS", 7)
+    return sizes
+
+
+def test_a_computation_that_was_cut_off_goes_on(teacher, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        everything = count_lessons(patched)
+        whole = taught(teacher, tmp_path / "whole", top=3)
+    with monkeypatch.context() as patched:
+        before = count_lessons(patched, fail_at=3)
+        with pytest.raises(KeyboardInterrupt):
+            taught(teacher, tmp_path / "broken", top=3)
+    with monkeypatch.context() as patched:
+        after = count_lessons(patched)
+        resumed = taught(teacher, tmp_path / "broken", top=3)
+    assert len(before) == 3 and before + after == everything
+    assert sum(everything) == whole.num_windows
+    for name, array in whole.lessons.items():
+        np.testing.assert_array_equal(resumed.lessons[name], array)
+    assert sorted(p.name for p in (tmp_path / "broken").iterdir()) == sorted(
+        p.name for p in (tmp_path / "whole").iterdir()
+    )
+
+
+def test_a_finished_computation_is_not_repeated(teacher, tmp_path, monkeypatch):
+    first = taught(teacher, tmp_path)
+    sizes = count_lessons(monkeypatch)
+    again = taught(teacher, tmp_path)
+    assert sizes == []
+    np.testing.assert_array_equal(first.lessons["states"], again.lessons["states"])
+
+
+def test_other_weights_windows_or_questions_have_files_of_their_own(teacher, tmp_path):
+    def files() -> int:
+        return len(list(tmp_path.glob("*.json")))
+
+    taught(teacher, tmp_path)
+    assert files() == 1
+    taught(teacher, tmp_path, length=5)
+    taught(teacher, tmp_path, last_only=True)
+    taught(teacher, tmp_path, top=2)
+    TaughtWindows(windows(), teacher, [3], 0, tmp_path)
+    assert files() == 5
+    with torch.no_grad():
+        teacher.out.bias += 1e-3
+    taught(teacher, tmp_path)
+    assert files() == 6
+    assert all(json.loads(p.read_text()) > 0 for p in tmp_path.glob("*.json"))
+
+
+def test_the_size_is_said_before_it_is_taken(teacher, capsys, monkeypatch):
+    kept = taught(teacher)
+    positions = kept.num_targets
+    said = capsys.readouterr().err
+    assert f"{positions:,} positions" in said and "MiB in memory" in said
+    assert kept.lessons["states"].nbytes == positions * len(ENDS) * 16 * 2
+    monkeypatch.setattr(teacher_states.memory, "available_bytes", lambda device: 10)
+    with pytest.raises(ResourceError, match="teacher's states"):
+        taught(teacher)
