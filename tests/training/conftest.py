@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import torch
 
@@ -31,7 +30,3 @@ def one_thread() -> Iterator[None]:
 def windows(histories: Histories, **settings) -> Windows:
     alone = {"length": 8, "batch_size": 16, "every": True, "seed": 0, "processes": Processes(0, 1)}
     return Windows(histories, **alone | settings)
-
-
-def real_rows(batch) -> list[np.ndarray]:
-    return [row[row > 0].numpy() for row in batch.items]

@@ -69,6 +69,12 @@ def test_the_order_is_a_function_of_seed_and_epoch(parts):
     assert all(torch.equal(a.items, b.items) for a, b in zip(whole[3:], rest, strict=True))
 
 
+def test_windows_meet_others_in_every_epoch(parts):
+    drawn = windows(parts.train, length=3)
+    first, second = ({frozenset(which.tolist()) for which in drawn.order(e)} for e in (0, 1))
+    assert len(first & second) < len(first) / 2
+
+
 def test_batches_hold_windows_alike_in_length(parts):
     drawn = windows(parts.train, length=30)
     spread = [np.ptp(batch.lengths.numpy()) for batch in drawn.epoch(0)]

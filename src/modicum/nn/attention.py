@@ -22,6 +22,9 @@ class SelfAttention(nn.Module):
         causal: each position sees itself and what came before; pads come after the real
             positions, so a causal model needs no mask for them.
 
+    Raises:
+        SettingError: ``heads`` does not divide ``dim``.
+
     >>> attention = SelfAttention(4, heads=2)
     >>> x = torch.randn(1, 3, 4)
     >>> longer = torch.cat([x, torch.zeros(1, 2, 4)], dim=1)

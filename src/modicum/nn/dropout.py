@@ -14,6 +14,9 @@ class Dropout(nn.Module):
     Args:
         rate: in [0, 1); realised to the nearest 1/256, and scaled by what was realised.
 
+    Raises:
+        SettingError: ``rate`` is out of range.
+
     >>> _ = torch.manual_seed(0)
     >>> kept = Dropout(0.25)(torch.ones(100_000))
     >>> round(float((kept == 0).float().mean()), 2), round(float(kept.mean()), 2)
