@@ -42,7 +42,14 @@ def run(unit: Unit) -> None:
     model, checkpoint = unit.model(), folder / "checkpoint"
     resumed = (checkpoint / CHECKPOINT).exists()
     with stopwatch() as fitting:
-        model.fit(parts.train, parts.validation, seed=unit.seed, folder=checkpoint)
+        exclude_seen = recipe.evaluation.get("exclude_seen", True)
+        model.fit(
+            parts.train,
+            parts.validation,
+            seed=unit.seed,
+            folder=checkpoint,
+            exclude_seen=exclude_seen,
+        )
     model.save(folder / "model")
     stamp("evaluating")
     with stopwatch() as judging:

@@ -70,6 +70,7 @@ class Recommender(ABC):
         seed: int = 0,
         folder: str | Path | None = None,
         progress: bool = True,
+        exclude_seen: bool = True,
     ) -> Self:
         """Learn from training events.
 
@@ -79,6 +80,7 @@ class Recommender(ABC):
             seed: of the random start, the order of the batches and dropout.
             folder: where checkpoints go; a training that was cut off there goes on from it.
             progress: show progress on standard error.
+            exclude_seen: leave out items of the history when validating, as in the evaluation.
 
         Raises:
             DataError: there is nothing to learn from.
@@ -95,7 +97,7 @@ class Recommender(ABC):
                 self._network.count(histories)
                 self.training_log: list[dict[str, Any]] = []
             else:
-                self._train(histories, validation, seed, folder, progress)
+                self._train(histories, validation, seed, folder, progress, exclude_seen)
         except BaseException:
             vars(self).pop("_network", None)  # half a training is not a fitted recommender
             raise
@@ -115,6 +117,7 @@ class Recommender(ABC):
         seed: int,
         folder: str | Path | None,
         progress: bool,
+        exclude_seen: bool,
     ) -> None:
         assert isinstance(self, TrainingFields)
         windows = self.windows_of(histories, seed)
@@ -131,7 +134,9 @@ class Recommender(ABC):
             self._network,
             windows,
             self,
-            validate=None if chosen is None else lambda: self._validation_value(chosen),
+            validate=None
+            if chosen is None
+            else lambda: self._validation_value(chosen, exclude_seen),
             folder=None if folder is None else Path(folder),
             fingerprint=self.fingerprint(histories, seed),
             bar=bar,
@@ -149,8 +154,10 @@ class Recommender(ABC):
             processes=Processes.join(),
         )
 
-    def _validation_value(self, queries: Queries) -> float:
-        values = ranking_metrics(self.rank(queries, 10).ranks, [10])["ndcg@10"]
+    def _validation_value(self, queries: Queries, exclude_seen: bool) -> float:
+        values = ranking_metrics(self.rank(queries, 10, exclude_seen=exclude_seen).ranks, [10])[
+            "ndcg@10"
+        ]
         counts = np.bincount(queries.users)
         sums = np.bincount(queries.users, weights=values)
         return float(np.mean(sums[counts > 0] / counts[counts > 0]))

@@ -102,6 +102,7 @@ class SLMRec(DecoderFields, Recommender):
         seed: int = 0,
         folder: str | Path | None = None,
         progress: bool = True,
+        exclude_seen: bool = True,
     ) -> Self:
         """Learn from training events and a teacher; see :meth:`Recommender.fit`.
 
@@ -111,7 +112,12 @@ class SLMRec(DecoderFields, Recommender):
         self.check()
         histories = Histories.from_log(train) if isinstance(train, EventLog) else train
         place = None if folder is None else Path(folder)
-        teacher = self._find_teacher(histories, validation, seed, place, progress)
+        fitting: dict[str, Any] = {
+            "seed": seed,
+            "progress": progress,
+            "exclude_seen": exclude_seen,
+        }
+        teacher = self._find_teacher(histories, validation, place, fitting)
         self._states_folder = None if place is None else place / "states"
         backbone = teacher.backbone
         assert isinstance(backbone, Decoder)
@@ -122,7 +128,7 @@ class SLMRec(DecoderFields, Recommender):
         self._taught_by, self.dim = teacher, teacher.dim
         self.decoder = replace(backbone, layers=self.layers)
         try:
-            super().fit(histories, validation, seed=seed, folder=folder, progress=progress)
+            super().fit(histories, validation, folder=folder, **fitting)
         finally:
             del self._taught_by
         assert isinstance(self._network, Student)
@@ -165,9 +171,8 @@ class SLMRec(DecoderFields, Recommender):
         self,
         histories: Histories,
         validation: Queries | None,
-        seed: int,
         folder: Path | None,
-        progress: bool,
+        fitting: dict[str, Any],
     ) -> LLMRec:
         kept = None if folder is None else folder / "teacher"
         found = self.teacher
@@ -176,7 +181,7 @@ class SLMRec(DecoderFields, Recommender):
         teacher = load(found) if isinstance(found, str | Path) else found
         if teacher is None:
             teacher = LLMRec(length=self.length, device=self.device)
-            teacher.fit(histories, validation, seed=seed, folder=kept, progress=progress)
+            teacher.fit(histories, validation, folder=kept, **fitting)
             if kept is not None:
                 teacher.save(kept)
         if not isinstance(teacher, LLMRec):
