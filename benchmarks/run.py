@@ -41,7 +41,11 @@ FAST = {"head": "bfloat16", "attention_dropout": 0.0}
 
 COSTS = ("epoch_s", "fit_s", "fit_cpu_s", "seconds", "construct_s", "peak_mb")
 RATES = ("recommended_users_per_s", "evaluated_users_per_s")
-FIGURES = (*COSTS, *RATES, "ndcg", "cpu_share")
+RATIOS = (
+    *("training_last_ratio", "training_all_ratio"),
+    *("inference_1_ratio", "inference_64_ratio", "exported_1_ratio", "exported_64_ratio"),
+)
+FIGURES = (*COSTS, *RATES, *RATIOS, "ndcg", "cpu_share")
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,17 @@ def reading(num_events: int, peer: str, python: Path) -> Benchmark:
     return Benchmark(arms, 3, lambda: data.shuffled_events(num_events))
 
 
+def slmrec(width: int) -> Benchmark:
+    """SLMRec and its teacher take turns within one process."""
+
+    def arms(file: str, round_: int) -> list[Arm]:
+        task = {"data": file, "length": 50, "batch_size": 32, "batches": 3, "seed": round_}
+        task |= {"width": width, "rounds": 3, "calls": 25}
+        return [script("modicum", OURS, "slmrec.py", **task)]
+
+    return Benchmark(arms, 1, lambda: data.leave_last_out("ml-1m", 50))
+
+
 def imports() -> Benchmark:
     """Whole processes, from start to exit."""
     statements = {
@@ -138,6 +153,8 @@ BENCHMARKS = {
     "quality-ml-100k": sasrec("ml-100k", 50, epochs=60, long=True),
     "read-20m": reading(20_000_000, "pandas", OURS),
     "read-5m": reading(5_000_000, "rectools", PEERS["rectools"]),
+    "slmrec-256": slmrec(256),
+    "slmrec-128": slmrec(128),
     "import": imports(),
 }
 
