@@ -43,14 +43,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = states.new_zeros((), dtype=torch.float32)
         states_grad = torch.empty_like(states)
         items_grad = torch.zeros_like(items, dtype=torch.float32)
+        first = torch.arange(chunk, device=targets.device) * len(items)
         for begin in range(0, len(states), chunk):
-            x, target = states[begin : begin + chunk], targets[begin : begin + chunk, None]
+            x = states[begin : begin + chunk]
+            target = first[: len(x)] + targets[begin : begin + chunk]
             p = logits[: len(x)]
             torch.mm(x, items.T, out=p)
             torch.softmax(p, dim=1, out=p)
-            own = p.gather(1, target)
+            own = p.view(-1).index_select(0, target)
             total -= own.float().clamp_min(1e-38).log_().sum()
-            p.scatter_(1, target, own - 1)
+            p.view(-1).index_copy_(0, target, own - 1)
             torch.mm(p, items, out=states_grad[begin : begin + chunk])
             items_grad += p.T @ x
         ctx.save_for_backward(states_grad, items_grad)
