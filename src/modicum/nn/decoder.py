@@ -292,8 +292,8 @@ def rotary_tables(shape: Decoder, x: Tensor) -> tuple[Tensor, Tensor]:
     head = shape.head_width
     exponents = torch.arange(0, head, 2, dtype=torch.float32, device=x.device) / head
     positions = torch.arange(x.shape[1], dtype=torch.float32, device=x.device)
-    angles = torch.outer(positions, shape.rope_theta**-exponents).repeat(1, 2)
-    return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    angles = torch.outer(positions, shape.rope_theta**-exponents)
+    return angles.cos().repeat(1, 2).to(x.dtype), angles.sin().repeat(1, 2).to(x.dtype)
 
 
 def rotate(x: Tensor, rotary: Sequence[Tensor]) -> Tensor:
