@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,7 +70,8 @@ class Windows:
             sees what an unbroken one would.
         processes: each takes its share of every batch.
 
-    With ``last_only`` set, the last position of a window is its only target.
+    With ``last_only`` set, the last position of a window is its only target. ``extra`` gives what
+    else a batch of windows carries, by name.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Windows:
         self.seed = seed
         self.processes = processes
         self.last_only = False
+        self.extra: Callable[[np.ndarray], dict[str, Tensor]] = lambda which: {}
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -106,8 +108,13 @@ class Windows:
         return len(self.starts)
 
     @property
+    def targets(self) -> np.ndarray:
+        """(W,) targets of each window."""
+        return np.ones_like(self.starts) if self.last_only else self.ends - self.starts - 1
+
+    @property
     def num_targets(self) -> int:
-        return len(self.starts) if self.last_only else int((self.ends - self.starts - 1).sum())
+        return int(self.targets.sum())
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """Return the windows of each batch: alike in length within a batch, shuffled otherwise."""
@@ -125,7 +132,7 @@ class Windows:
         targets = padded(self.item_rows, starts + 1, ends)
         if self.last_only:
             targets[np.arange(targets.shape[1]) != (ends - starts - 2)[:, None]] = 0
-        return Batch(torch.from_numpy(inputs), torch.from_numpy(targets))
+        return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), self.extra(which))
 
     def epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, without the first ``skip``."""

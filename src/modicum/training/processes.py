@@ -38,6 +38,11 @@ class Processes:
         """Whether this process writes checkpoints and shows progress."""
         return self.rank == 0
 
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        if self.size > 1:
+            distributed.barrier()
+
     def total(self, values: list[float]) -> list[float]:
         """Return the sum of each value over all processes."""
         if self.size == 1:

@@ -13,7 +13,7 @@ from modicum.data.simulate import simulate_markov
 from modicum.errors import ResourceError
 from modicum.methods.sequential import teacher_states
 from modicum.methods.sequential.llmrec import Network
-from modicum.methods.sequential.teacher_states import TaughtWindows
+from modicum.methods.sequential.teacher_states import TeacherStates
 from modicum.training.batches import Windows
 from modicum.training.processes import Processes
 
@@ -39,15 +39,18 @@ def windows(*, last_only: bool = False, length: int = 8) -> Windows:
     return made
 
 
-def taught(teacher: Network, folder: Path | None = None, top: int = 0, **settings) -> TaughtWindows:
-    return TaughtWindows(windows(**settings), teacher, ENDS, top, folder)
+def taught(
+    teacher: Network, folder: Path | None = None, top: int = 0, *, say=print, **settings
+) -> TeacherStates:
+    return TeacherStates(windows(**settings), teacher, ENDS, top, folder, say)
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("last_only", [False, True])
 @pytest.mark.parametrize("top", [0, 5])
 def test_kept_states_are_those_of_the_live_teacher(teacher, tmp_path, on_disk, last_only, top):
-    kept = taught(teacher, tmp_path if on_disk else None, top, last_only=last_only)
+    kept = windows(last_only=last_only)
+    kept.extra = taught(teacher, tmp_path if on_disk else None, top, last_only=last_only).of
     for batch, plain in zip(kept.epoch(1), windows(last_only=last_only).epoch(1), strict=True):
         assert torch.equal(batch.items, plain.items) and torch.equal(batch.targets, plain.targets)
         live = teacher.lesson(plain, ENDS, top)
@@ -90,9 +93,9 @@ def test_a_computation_that_was_cut_off_goes_on(teacher, tmp_path, monkeypatch):
         after = count_lessons(patched)
         resumed = taught(teacher, tmp_path / "broken", top=3)
     assert len(before) == 3 and before + after == everything
-    assert sum(everything) == whole.num_windows
-    for name, array in whole.lessons.items():
-        np.testing.assert_array_equal(resumed.lessons[name], array)
+    assert sum(everything) == windows().num_windows
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(resumed.arrays[name], array)
     assert sorted(p.name for p in (tmp_path / "broken").iterdir()) == sorted(
         p.name for p in (tmp_path / "whole").iterdir()
     )
@@ -103,7 +106,7 @@ def test_a_finished_computation_is_not_repeated(teacher, tmp_path, monkeypatch):
     sizes = count_lessons(monkeypatch)
     again = taught(teacher, tmp_path)
     assert sizes == []
-    np.testing.assert_array_equal(first.lessons["states"], again.lessons["states"])
+    np.testing.assert_array_equal(first.arrays["states"], again.arrays["states"])
 
 
 def test_other_weights_windows_or_questions_have_files_of_their_own(teacher, tmp_path):
@@ -115,7 +118,7 @@ def test_other_weights_windows_or_questions_have_files_of_their_own(teacher, tmp
     taught(teacher, tmp_path, length=5)
     taught(teacher, tmp_path, last_only=True)
     taught(teacher, tmp_path, top=2)
-    TaughtWindows(windows(), teacher, [3], 0, tmp_path)
+    TeacherStates(windows(), teacher, [3], 0, tmp_path, print)
     assert files() == 5
     with torch.no_grad():
         teacher.out.bias += 1e-3
@@ -124,12 +127,13 @@ def test_other_weights_windows_or_questions_have_files_of_their_own(teacher, tmp
     assert all(json.loads(p.read_text()) > 0 for p in tmp_path.glob("*.json"))
 
 
-def test_the_size_is_said_before_it_is_taken(teacher, capsys, monkeypatch):
-    kept = taught(teacher)
-    positions = kept.num_targets
-    said = capsys.readouterr().err
+def test_the_size_is_said_before_it_is_taken(teacher, monkeypatch):
+    told: list[str] = []
+    kept = taught(teacher, say=told.append)
+    positions = windows().num_targets
+    said = told[0]
     assert f"{positions:,} positions" in said and "MiB in memory" in said
-    assert kept.lessons["states"].nbytes == positions * len(ENDS) * 16 * 2
+    assert kept.arrays["states"].nbytes == positions * len(ENDS) * 16 * 2
     monkeypatch.setattr(teacher_states.memory, "available_bytes", lambda device: 10)
     with pytest.raises(ResourceError, match="teacher's states"):
         taught(teacher)

@@ -24,9 +24,11 @@ from modicum.methods.network import Catalogue
 from modicum.methods.recommender import Recommender
 from modicum.methods.sequential import llmrec
 from modicum.methods.sequential.llmrec import DecoderFields, LLMRec
-from modicum.methods.sequential.teacher_states import TaughtWindows, weights_digest
+from modicum.methods.sequential.teacher_states import TeacherStates, weights_digest
 from modicum.nn.decoder import Decoder, block_influence
 from modicum.training.batches import Batch, Windows
+from modicum.training.processes import Processes
+from modicum.training.progress import ProgressBar
 
 
 @dataclass(kw_only=True)
@@ -119,6 +121,7 @@ class SLMRec(DecoderFields, Recommender):
         }
         teacher = self._find_teacher(histories, validation, place, fitting)
         self._states_folder = None if place is None else place / "states"
+        self._say = ProgressBar(self.name, shown=progress and Processes.join().leads).say
         backbone = teacher.backbone
         assert isinstance(backbone, Decoder)
         if self.layers > backbone.layers:
@@ -158,7 +161,9 @@ class SLMRec(DecoderFields, Recommender):
         teacher = for_vocabulary(self._taught_by, histories.vocabulary)
         ends = block_ends(teacher.decoder.shape.layers, self.blocks)
         asked = self.asked_logits(histories.num_items)
-        return TaughtWindows(windows, teacher, ends, asked, self._states_folder)
+        states = TeacherStates(windows, teacher, ends, asked, self._states_folder, self._say)
+        windows.extra = states.of
+        return windows
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"teacher": None}
@@ -182,7 +187,7 @@ class SLMRec(DecoderFields, Recommender):
         if teacher is None:
             teacher = LLMRec(length=self.length, device=self.device)
             teacher.fit(histories, validation, folder=kept, **fitting)
-            if kept is not None:
+            if kept is not None and Processes.join().leads:
                 teacher.save(kept)
         if not isinstance(teacher, LLMRec):
             raise SettingError(f"the teacher must be an LLMRec, not {type(teacher).__name__}")
