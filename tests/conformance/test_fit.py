@@ -173,7 +173,7 @@ def test_validation_chooses_the_epoch(method, workshop, parts):
     if isinstance(model, TrainingFields):
         values = [record["validation"] for record in model.training_log]
         assert len(values) == model.epochs and all(0 <= value <= 1 for value in values)
-        assert np.isclose(model._validation_value(parts.validation), max(values))
+        assert np.isclose(model._validation_value(parts.validation, True), max(values))
 
 
 def test_a_user_with_one_event_is_no_obstacle(method, workshop, parts):

@@ -74,6 +74,11 @@ class CausalNetwork(LearnedNetwork):
         return states[torch.arange(states.shape[0], device=states.device), batch.lengths - 1]
 
 
+def latest(states: Tensor, batch: Batch) -> Tensor:
+    """Return the states (B, D) of the newest events among ``states`` (B, L, D)."""
+    return states[torch.arange(len(states), device=states.device), batch.lengths - 1]
+
+
 def next_item_loss(
     states: Tensor, items: Tensor, batch: Batch, *, bfloat16: bool = False
 ) -> Tensor:

@@ -44,24 +44,28 @@ class SelfAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, queries: Tensor, keys: Tensor, real: Tensor | None = None) -> Tensor:
-        """Return (B, L, D) from ``queries`` and ``keys`` (B, L, D).
+        """Return (B, Q, D) from ``queries`` (B, Q, D) and ``keys`` (B, L, D).
 
-        ``real`` (B, L) marks the positions that may be attended to; a causal model needs none.
+        ``real`` (B, L) marks the positions that each query may attend to; without it a causal
+        model takes Q = L and lets each attend to itself and what came before.
         """
         q = self._split(self.query(queries))
         k, v = (self._split(x) for x in self.key_value(keys).chunk(2, dim=-1))
         mask = None if real is None else real[:, None, None, :]
+        causal = self.causal and mask is None
         if self.training and self.dropout.threshold:
-            mixed = self._explicit(q, k, v, mask)
+            mixed = self._explicit(q, k, v, mask, causal)
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def _explicit(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        if self.causal:
+    def _explicit(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
+    ) -> Tensor:
+        if causal:
             length = q.shape[2]
             mask = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
         logits = (q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])

@@ -66,6 +66,10 @@ class LLMRec(DecoderFields, Recommender):
     def __post_init__(self) -> None:
         if isinstance(self.backbone, Mapping):
             self.backbone = Decoder.from_dict(self.backbone)
+        if not isinstance(self.backbone, Decoder):
+            raise SettingError(
+                f"backbone={self.backbone!r} must be a Decoder or a table of its fields"
+            )
 
     def windows_of(self, histories: Histories, seed: int) -> Windows:
         windows = super().windows_of(histories, seed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from modicum.methods.network import Catalogue, CausalNetwork, next_item_loss
+from modicum.methods.network import Catalogue, CausalNetwork, latest, next_item_loss
 from modicum.methods.recommender import Recommender
 from modicum.nn.attention import SelfAttention
 from modicum.nn.dropout import Dropout
@@ -55,12 +55,22 @@ class Network(CausalNetwork):
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(settings.dim)
 
-    def states(self, batch: Batch) -> Tensor:
+    def embed(self, batch: Batch) -> Tensor:
         x = self.items(batch.items) * self.items.weight.shape[1] ** 0.5  # (B, L, D)
-        x = self.dropout(x + self.places[: x.shape[1]])
+        return self.dropout(x + self.places[: x.shape[1]])
+
+    def states(self, batch: Batch) -> Tensor:
+        x = self.embed(batch)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, x)
         return self.norm(x)
+
+    def encode(self, batch: Batch) -> Tensor:
+        x = self.embed(batch)
+        for block in self.blocks[:-1]:
+            x = block(x, x)
+        newest = latest(x, batch)[:, None]  # (B, 1, D): nothing else is asked of the last block
+        return self.norm(self.blocks[-1](newest, x, batch.real))[:, 0]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         states, items = self.states(batch), self.items.weight
@@ -80,8 +90,8 @@ class Block(nn.Module):
         self.inner, self.outer = nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.dropout = Dropout(settings.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        queries = self.attention_norm(x)
-        x = queries + self.attention(queries, x)
-        x = self.forward_norm(x)
+    def forward(self, at: Tensor, x: Tensor, real: Tensor | None = None) -> Tensor:
+        """Return the states of the positions ``at`` (B, Q, D), which attend to ``x`` (B, L, D)."""
+        queries = self.attention_norm(at)
+        x = self.forward_norm(queries + self.attention(queries, x, real))
         return x + self.dropout(self.outer(self.dropout(self.inner(x).relu())))
