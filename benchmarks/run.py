@@ -126,7 +126,7 @@ def slmrec(width: int) -> Benchmark:
 
     def arms(file: str, round_: int) -> list[Arm]:
         task = {"data": file, "length": 50, "batch_size": 32, "batches": 3, "seed": round_}
-        task |= {"width": width, "rounds": 3, "calls": 25}
+        task |= {"width": width, "rounds": 5, "calls": 100}
         return [script("modicum", OURS, "slmrec.py", **task)]
 
     return Benchmark(arms, 1, lambda: data.leave_last_out("ml-1m", 50))
