@@ -45,16 +45,6 @@ def test_pads_are_not_attended_to():
     assert x.grad[0, :4].abs().sum(-1).all() and not x.grad[0, 4:].any()
 
 
-@pytest.mark.parametrize("causal", [True, False])
-def test_the_explicit_path_is_the_fused_one_without_dropout(causal):
-    fused, explicit = attention(causal=causal), attention(causal=causal, dropout=0.5)
-    explicit.train()
-    explicit.dropout.eval()  # takes the explicit path, and drops nothing
-    x, y = random(3, 5, 12), random(3, 5, 12) + 1
-    real = None if causal else torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [True] * 5])
-    close(explicit(x, y, real), fused(x, y, real))
-
-
 def test_dropout_falls_on_the_weights_in_training_only():
     module = attention(dropout=0.5)
     x = random(1, 4, 12)

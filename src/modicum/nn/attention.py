@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modicum.errors import SettingError
+from modicum.nn.causal import causal_attention
 from modicum.nn.dropout import Dropout
 
 
@@ -18,13 +16,14 @@ class SelfAttention(nn.Module):
     Args:
         dim: width D, a multiple of ``heads``.
         heads: number of heads.
-        dropout: rate on the attention weights; 0 takes the fused kernel.
+        dropout: rate on the attention weights.
         causal: each position sees itself and what came before; pads come after the real
             positions, so a causal model needs no mask for them.
 
     Raises:
         SettingError: ``heads`` does not divide ``dim``.
 
+    >>> import torch
     >>> attention = SelfAttention(4, heads=2)
     >>> x = torch.randn(1, 3, 4)
     >>> longer = torch.cat([x, torch.zeros(1, 2, 4)], dim=1)
@@ -51,24 +50,13 @@ class SelfAttention(nn.Module):
         """
         q = self._split(self.query(queries))
         k, v = (self._split(x) for x in self.key_value(keys).chunk(2, dim=-1))
-        mask = None if real is None else real[:, None, None, :]
-        causal = self.causal and mask is None
-        if self.training and self.dropout.threshold:
-            mixed = self._explicit(q, k, v, mask, causal)
+        dropped = self.dropout.threshold if self.training else 0
+        if self.causal and real is None:
+            mixed = causal_attention(q, k, v, dropout=dropped)
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+            mask = None if real is None else real[:, None, None, :]
+            mixed = F.scaled_dot_product_attention(q, k, v, mask, dropped / 256)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def _explicit(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
-    ) -> Tensor:
-        if causal:
-            length = q.shape[2]
-            mask = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
-        logits = (q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])
-        if mask is not None:
-            logits = logits.masked_fill(~mask, float("-inf"))
-        return self.dropout(logits.softmax(-1)) @ v

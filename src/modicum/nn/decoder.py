@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modicum.errors import SettingError, nearest
+from modicum.nn.causal import causal_attention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,14 +255,11 @@ class Attention(nn.Module):
         v = self.v_proj(x).unflatten(-1, heads).transpose(1, 2)
         k = rotate(k, rotary)
         if at is None:
-            seen = None
-            q = rotate(q, rotary)
+            y = causal_attention(rotate(q, rotary), k, v)
         else:
-            seen = (torch.arange(x.shape[1], device=x.device) <= at[:, None])[:, None, None]
             q = rotate(q, tuple(table[at][:, None, None] for table in rotary))
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, is_causal=at is None, enable_gqa=self.grouped
-        )
+            seen = (torch.arange(x.shape[1], device=x.device) <= at[:, None])[:, None, None]
+            y = F.scaled_dot_product_attention(q, k, v, seen, enable_gqa=self.grouped)
         return self.o_proj(y.transpose(1, 2).flatten(-2))
 
 

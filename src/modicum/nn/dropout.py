@@ -32,7 +32,12 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.threshold == 0:
             return x
-        words = (x.numel() + 7) // 8
-        noise = torch.randint(-(2**63), 2**63 - 1, (words,), dtype=torch.int64, device=x.device)
-        kept = noise.view(torch.uint8)[: x.numel()].view(x.shape) >= self.threshold
+        kept = keep_mask(x, self.threshold)
         return x * kept.to(x.dtype).mul_(256 / (256 - self.threshold))
+
+
+def keep_mask(x: Tensor, dropped: int) -> Tensor:
+    """Return a random mask of the shape of ``x``, false in ``dropped`` of 256 places."""
+    words = (x.numel() + 7) // 8
+    noise = torch.randint(-(2**63), 2**63 - 1, (words,), dtype=torch.int64, device=x.device)
+    return noise.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
