@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,6 @@ from modicum.training.progress import ProgressBar
 from modicum.training.settings import TrainingFields
 
 CHECKPOINT_EVERY_S = 30.0
-
-
-class Learner(Protocol):
-    """What the loop trains: a module with named losses."""
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]: ...
 
 
 def train(
