@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import polars as pl
 from modicum.errors import DataError
 
 UNKNOWN = -1
+FEW = 1_000
+"""Up to this many ids are looked up one by one: a join would hash the whole vocabulary for them."""
 
 
 def positions(ids: pl.Series, wanted: pl.Series | Sequence[Any]) -> np.ndarray:
@@ -24,12 +27,7 @@ def positions(ids: pl.Series, wanted: pl.Series | Sequence[Any]) -> np.ndarray:
     array([ 2, -1])
     """
     if not isinstance(wanted, pl.Series):
-        if ids.dtype.is_integer():
-            wanted = pl.Series([_as_int(x) for x in wanted], dtype=pl.Int64)
-        elif ids.dtype == pl.String:
-            wanted = pl.Series([None if x is None else str(x) for x in wanted], dtype=pl.String)
-        else:
-            wanted = pl.Series(list(wanted), strict=False)
+        wanted = pl.Series(_alike(ids, wanted), strict=False)
     if wanted.dtype != ids.dtype:
         wanted = wanted.cast(ids.dtype, strict=False)
     if ids.is_empty() or wanted.is_empty():
@@ -37,6 +35,15 @@ def positions(ids: pl.Series, wanted: pl.Series | Sequence[Any]) -> np.ndarray:
     index = pl.DataFrame({"id": ids, "at": np.arange(len(ids), dtype=np.int64)})
     found = pl.DataFrame({"id": wanted}).join(index, on="id", how="left", maintain_order="left")
     return found["at"].fill_null(UNKNOWN).to_numpy()
+
+
+def _alike(ids: pl.Series, wanted: Sequence[Any]) -> list[Any]:
+    """Return the wanted ids as values of the type of ``ids``, None where they cannot be."""
+    if ids.dtype.is_integer():
+        return [_as_int(x) for x in wanted]
+    if ids.dtype == pl.String:
+        return [None if x is None else str(x) for x in wanted]
+    return list(wanted)
 
 
 def _as_int(x: Any) -> int | None:
@@ -72,8 +79,15 @@ class Vocabulary:
 
     def rows(self, ids: pl.Series | Sequence[Any]) -> np.ndarray:
         """Return the row (from 1) of each id, ``-1`` for ids that are not in the vocabulary."""
+        if not isinstance(ids, pl.Series) and len(ids) <= FEW:
+            found = [self._row_of.get(x, UNKNOWN) for x in _alike(self.ids, ids)]
+            return np.array(found, dtype=np.int64)
         at = positions(self.ids, ids)
         return np.where(at == UNKNOWN, UNKNOWN, at + 1)
+
+    @cached_property
+    def _row_of(self) -> dict[Any, int]:
+        return dict(zip(self.ids.to_list(), range(1, len(self.ids) + 1), strict=True))
 
     def names(self, rows: np.ndarray) -> pl.Series:
         """Return the ids of ``rows`` (from 1), any shape flattened."""
