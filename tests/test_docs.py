@@ -2,10 +2,12 @@
 
 import re
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 import pytest
+from cyclopts import CycloptsError, MissingArgumentError
 
 import modicum as mo
 from modicum.cli.app import app
@@ -26,15 +28,26 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def commands(page: str) -> list[str]:
-    """Return the ``modicum ...`` lines of the blocks, comments included, and those in the text."""
-    fenced = "\n".join(code for _, code in FENCE.findall(PAGES[page]))
-    lines = re.findall(r"^(?:# \S+: )?(modicum [a-z].*)$", fenced, re.MULTILINE)
-    return lines + re.findall(r"`(modicum [a-z][^`]*)`", FENCE.sub("", PAGES[page]))
+    """Return the ``modicum ...`` lines of the blocks, comments included."""
+    code = "\n".join(code for _, code in FENCE.findall(PAGES[page]))
+    return re.findall(r"^(?:# \S+: )?(modicum [a-z].*)$", code, re.MULTILINE)
+
+
+def mentions(page: str) -> list[str]:
+    """Return the commands inside sentences, which may be short of arguments."""
+    return re.findall(r"`(modicum [a-z][^`]*)`", FENCE.sub("", PAGES[page]))
+
+
+def parse(line: str) -> None:
+    _, *tokens = shlex.split(re.sub(r"\b(METHOD|NAME)\b", ANY_METHOD, line), comments=True)
+    app.parse_args(tokens)
 
 
 def those_with(find) -> list[str]:
     """Return the pages for a person who uses the project in which something is found."""
-    for_users = [page for page in PAGES if page.startswith(("README", "docs/guides", "docs/methods"))]
+    for_users = [
+        page for page in PAGES if page.startswith(("README", "docs/guides", "docs/methods"))
+    ]
     return [page for page in for_users if find(page)]
 
 
@@ -65,16 +78,20 @@ def test_python_on_a_page_runs(page, project):
 @pytest.mark.parametrize("page", those_with(commands))
 def test_commands_on_a_page_are_understood(page, project):
     for line in commands(page):
-        _, *tokens = shlex.split(re.sub(r"\b(METHOD|NAME)\b", ANY_METHOD, line), comments=True)
-        try:
-            app.parse_args(tokens)
-        except Exception as error:
-            pytest.fail(f"{line}: {error}")
+        parse(line)
 
 
-def test_a_command_with_an_unknown_flag_would_be_found():
-    with pytest.raises(Exception, match="--layers"):
-        app.parse_args(["fit", ANY_METHOD, "events.csv.gz", "--layer", "3", "--out", "x"])
+@pytest.mark.parametrize("page", those_with(mentions))
+def test_commands_in_sentences_exist(page):
+    for line in mentions(page):
+        with suppress(MissingArgumentError):
+            parse(line)
+
+
+@pytest.mark.parametrize("line", ["modicum audti", "modicum fit METHOD --layer 3"])
+def test_a_word_or_flag_that_does_not_exist_would_be_found(line):
+    with pytest.raises(CycloptsError, match="Did you mean"):
+        parse(line)
 
 
 @pytest.mark.parametrize("page", PAGES)
