@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,53 @@ def padded(item_rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.nd
     real = columns < lengths[:, None]
     at = np.where(real, starts[:, None] + columns, 0)
     return np.where(real, item_rows[at], 0).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class InputWindows:
+    """The windows that queries are answered from, each one once, shortest first.
+
+    Args:
+        starts, ends: (W,) positions of the events of each window.
+        window: (Q,) the window of each query.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    window: np.ndarray
+
+    @classmethod
+    def of(cls, starts: np.ndarray, ends: np.ndarray, *, shared: bool) -> InputWindows:
+        """Find the distinct windows among ``starts:ends`` (Q,) of the queries.
+
+        With ``shared``, queries that begin together share the window of the longest of them.
+
+        >>> InputWindows.of(np.array([0, 0, 5]), np.array([3, 4, 6]), shared=True)
+        InputWindows(starts=array([5, 0]), ends=array([6, 4]), window=array([1, 1, 0]))
+        """
+        key = starts if shared else starts * (int(ends.max(initial=0)) + 1) + ends
+        distinct, window = np.unique(key, return_inverse=True)
+        window_starts = np.zeros(len(distinct), dtype=np.int64)
+        window_ends = np.zeros(len(distinct), dtype=np.int64)
+        window_starts[window] = starts
+        np.maximum.at(window_ends, window, ends)
+        by_length = np.argsort(window_ends - window_starts, kind="stable")
+        place = np.empty_like(by_length)
+        place[by_length] = np.arange(len(by_length))
+        return cls(window_starts[by_length], window_ends[by_length], place[window])
+
+    def batches(self, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield (windows, queries) whose padded matrices have at most ``size`` positions."""
+        lengths = self.ends - self.starts
+        by_window = np.argsort(self.window, kind="stable")
+        first = np.searchsorted(self.window[by_window], np.arange(len(lengths) + 1))
+        begin = 0
+        while begin < len(lengths):
+            longest = lengths[begin : begin + size // int(lengths[begin])]
+            fitting = np.count_nonzero(longest * np.arange(1, len(longest) + 1) <= size)
+            end = begin + max(1, fitting)
+            yield slice(begin, end), by_window[first[begin] : first[end]]
+            begin = end
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modicum.data.windows import Prefixes, input_starts, padded
+from modicum.data.windows import InputWindows, Prefixes, input_starts, padded
 from modicum.methods.network import CausalNetwork, Network
 from modicum.training.batches import Batch
 
@@ -56,46 +56,19 @@ def _encoded(
     queries = np.flatnonzero(prefixes.ends > prefixes.starts)
     ends = prefixes.ends[queries]
     starts = input_starts(prefixes.starts[queries], ends, length)
-    shared = (
-        starts
-        if isinstance(network, CausalNetwork)
-        else starts * (len(prefixes.item_rows) + 1) + ends
-    )
-    _, window = np.unique(shared, return_inverse=True)
-    window_starts = np.zeros(window.max(initial=-1) + 1, dtype=np.int64)
-    window_ends = np.zeros_like(window_starts)
-    window_starts[window] = starts
-    np.maximum.at(window_ends, window, ends)
+    windows = InputWindows.of(starts, ends, shared=isinstance(network, CausalNetwork))
     device = next(iter(network.state_dict().values())).device
-    by_length = np.argsort(window_ends - window_starts, kind="stable")
-    place = np.empty_like(by_length)
-    place[by_length] = np.arange(len(by_length))
-    order = np.argsort(place[window], kind="stable")
-    first = np.searchsorted(place[window[order]], np.arange(len(by_length) + 1))
-    for begin, end in _ranges((window_ends - window_starts)[by_length]):
-        windows = by_length[begin:end]
-        items = padded(prefixes.item_rows, window_starts[windows], window_ends[windows])
+    for batch_windows, inside in windows.batches(POSITIONS_PER_BATCH):
+        items = padded(
+            prefixes.item_rows, windows.starts[batch_windows], windows.ends[batch_windows]
+        )
         batch = Batch(torch.from_numpy(items).to(device))
-        inside = order[first[begin] : first[end]]
-        row = torch.from_numpy(place[window[inside]] - begin)
-        if isinstance(network, CausalNetwork) and len(inside) > len(windows):
+        row = torch.from_numpy(windows.window[inside] - batch_windows.start)
+        if isinstance(network, CausalNetwork) and len(inside) > len(items):
             column = torch.from_numpy(ends[inside] - starts[inside] - 1)
             yield queries[inside], network.states(batch)[row, column]
         else:
             yield queries[inside], network.encode(batch)[row]
-
-
-def _ranges(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield ranges of ascending ``lengths`` whose padded matrices have a bounded size."""
-    begin = 0
-    while begin < len(lengths):
-        end = begin + max(1, POSITIONS_PER_BATCH // int(lengths[begin]))
-        while end > begin + 1 and (
-            end > len(lengths) or lengths[end - 1] * (end - begin) > POSITIONS_PER_BATCH
-        ):
-            end = begin + max(1, (end - begin) * 3 // 4)
-        yield begin, end
-        begin = end
 
 
 def _without_seen(scores: Tensor, prefixes: Prefixes, exclude_seen: bool) -> Tensor:
