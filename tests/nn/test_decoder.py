@@ -291,3 +291,11 @@ def test_missing_key_is_named() -> None:
 def test_wrong_dropout_is_refused(dropout: float) -> None:
     with pytest.raises(ModicumError, match="dropout"):
         DecoderStack(SMALL, dropout)
+
+
+def test_a_truncated_stack_may_have_a_dropout_of_its_own():
+    stack = DecoderStack(Decoder(layers=3, width=8, heads=2), dropout=0.5)
+    x = torch.randn(1, 4, 8)
+    own = stack.truncated([0, 2], dropout=0.0)
+    assert torch.equal(own(x)[0], own(x)[0])
+    assert not torch.equal(stack.truncated([0, 2])(x)[0], stack.truncated([0, 2])(x)[0])

@@ -65,6 +65,8 @@ def fit_method(
             f"what was learnt is kept in {out}; the same command goes on from there"
         ) from None
     model.save(out)
+    for trained_first in checkpoint.glob(f"*/{MODEL}"):  # a teacher is a model of its own
+        shutil.move(trained_first.parent, out / trained_first.parent.name)
     shutil.rmtree(checkpoint, ignore_errors=True)
     print(f"saved in {out}; judge it with: modicum evaluate {out}")
 

@@ -116,7 +116,7 @@ class InputWindows:
         begin = 0
         while begin < len(lengths):
             longest = lengths[begin : begin + size // int(lengths[begin])]
-            fitting = np.count_nonzero(longest * np.arange(1, len(longest) + 1) <= size)
+            fitting = int(np.sum(longest * np.arange(1, len(longest) + 1) <= size))
             end = begin + max(1, fitting)
             yield slice(begin, end), by_window[first[begin] : first[end]]
             begin = end

@@ -186,11 +186,12 @@ class DecoderStack(nn.Module):
             kept = {done: x if done == depth else taken(kept[done], at)[:, 0] for done in kept}
         return self.norm(x), [kept[k] for k in keep]
 
-    def truncated(self, indices: Sequence[int]) -> DecoderStack:
+    def truncated(self, indices: Sequence[int], dropout: float | None = None) -> DecoderStack:
         """Return a new, trainable stack with copies of the chosen layers and of the final norm.
 
         Args:
             indices: layers to take, from 0, strictly ascending: ``range(4)`` are the first four.
+            dropout: of the new stack; None keeps the rate of this one.
 
         Raises:
             SettingError: ``indices`` is empty, out of range, or not strictly ascending.
@@ -203,8 +204,14 @@ class DecoderStack(nn.Module):
                 f"0 .. {len(self.layers) - 1}, at least one"
             )
         with torch.device("meta"):
-            stack = DecoderStack(replace(self.shape, layers=len(chosen)), self.dropout)
+            stack = DecoderStack(
+                replace(self.shape, layers=len(chosen)),
+                self.dropout if dropout is None else dropout,
+            )
         stack.layers = nn.ModuleList(copy.deepcopy(self.layers[i]) for i in chosen)
+        for layer in stack.layers:
+            assert isinstance(layer, Layer)
+            layer.dropout = stack.dropout
         stack.norm = copy.deepcopy(self.norm)
         return stack.train(self.training).requires_grad_(True)
 

@@ -212,7 +212,7 @@ class Student(llmrec.Network):
         depth = network.decoder.shape.layers
         if settings.keep != "none":
             chosen = choose_layers(settings.keep, depth, settings.layers, network)
-            self.decoder = network.decoder.truncated(chosen)
+            self.decoder = network.decoder.truncated(chosen, settings.dropout)
             self.into.load_state_dict(network.into.state_dict())
             self.out.load_state_dict(network.out.state_dict())
             rows = torch.from_numpy(teacher.vocabulary.rows(catalogue.vocabulary.ids))
