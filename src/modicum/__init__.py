@@ -12,6 +12,7 @@ _PUBLIC = {
     "split": "modicum.data.split:split",
     "load_sample": "modicum.data.samples:load_sample",
     "evaluate": "modicum.evaluation.evaluate:evaluate",
+    "Report": "modicum.evaluation.report:Report",
     "compare": "modicum.evaluation.compare:compare",
     "load": "modicum.bundle:load",
     "Popularity": "modicum.methods.sequential.popularity:Popularity",

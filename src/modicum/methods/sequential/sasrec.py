@@ -28,7 +28,7 @@ class SASRec(TrainingFields, Recommender):
         layers: attention blocks.
         heads: attention heads, a divisor of ``dim``.
         dropout: rate after the embedding, and inside and after the feed-forward part.
-        attention_dropout: rate on the attention weights; 0 is the faster kernel.
+        attention_dropout: rate on the attention weights; 0 is faster.
 
     >>> import modicum as mo
     >>> mo.SASRec(dim=32, layers=1).heads
