@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SAMPLE = "ml-1m"
 TRAINING = {"length": 50, "patience": 2}
-EPOCHS = {"sasrec": 16, "teacher": 6, "slmrec": 6}
-TEACHER = {"layers": 16, "width": 64, "heads": 2}
+EPOCHS = {"sasrec": 12, "teacher": 6, "slmrec": 6}
+TEACHER = {"layers": 8, "width": 64, "heads": 2}
 STUDENT = {"layers": 2, "blocks": 2}
 
 

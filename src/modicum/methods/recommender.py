@@ -7,7 +7,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +37,21 @@ from modicum.training.progress import ProgressBar
 from modicum.training.settings import TrainingFields
 
 VALIDATION_QUERIES = 5_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitting:
+    """How a model is being fitted: the keyword arguments of :meth:`Recommender.fit`."""
+
+    validation: Queries | None
+    seed: int
+    folder: Path | None
+    progress: bool
+    exclude_seen: bool
+
+    def bar(self, title: str) -> ProgressBar:
+        """Return a progress bar, silent where none is wanted or another process shows one."""
+        return ProgressBar(title, shown=self.progress and Processes.join().leads)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -88,8 +103,12 @@ class Recommender(ABC):
             ResourceError: the training does not fit into memory.
         """
         histories = Histories.from_log(train) if isinstance(train, EventLog) else train
+        place = None if folder is None else Path(folder)
+        fitting = Fitting(validation, seed, place, progress, exclude_seen)
         if isinstance(self, TrainingFields):
             self.check()
+        self.lineage = {"seed": seed, "data": _digest(histories), "modicum": __version__}
+        self.before_training(histories, fitting)
         torch.manual_seed(seed)
         try:
             self._begin(Catalogue.of(histories))
@@ -97,52 +116,52 @@ class Recommender(ABC):
                 self._network.count(histories)
                 self.training_log: list[dict[str, Any]] = []
             else:
-                self._train(histories, validation, seed, folder, progress, exclude_seen)
+                self._train(histories, fitting)
         except BaseException:
             vars(self).pop("_network", None)  # half a training is not a fitted recommender
             raise
+        finally:
+            self.after_training()
         self._network.eval()
         self._trained_on = histories
-        self.lineage = {"seed": seed, "data": _digest(histories), "modicum": __version__}
         return self
+
+    def before_training(self, histories: Histories, fitting: Fitting) -> None:  # noqa: B027
+        """Do what must be done before the network is built; nothing here."""
+
+    def after_training(self) -> None:  # noqa: B027
+        """Drop what only training needed; nothing here. Called also when training fails."""
 
     def _begin(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._network = self.network(catalogue)
 
-    def _train(
-        self,
-        histories: Histories,
-        validation: Queries | None,
-        seed: int,
-        folder: str | Path | None,
-        progress: bool,
-        exclude_seen: bool,
-    ) -> None:
+    def _train(self, histories: Histories, fitting: Fitting) -> None:
         assert isinstance(self, TrainingFields)
-        windows = self.windows_of(histories, seed)
+        windows = self.windows_of(histories, fitting)
         needed = memory.training_bytes(self._network, self.batch_size * self.length)
         memory.require(needed, self.torch_device, f"training {self.name}")
-        bar = ProgressBar(self.name, shown=progress and Processes.join().leads)
+        bar = fitting.bar(self.name)
         bar.say(
             f"{sum(p.numel() for p in self._network.parameters()):,} parameters, "
             f"{windows.num_targets:,} targets in {len(windows):,} batches an epoch, "
             f"{self.epochs} epochs at most, about {needed / 2**30:.2f} GiB"
         )
-        chosen = None if validation is None else _sample(validation, VALIDATION_QUERIES)
+        validate = None
+        if fitting.validation is not None:
+            chosen = _sample(fitting.validation, VALIDATION_QUERIES)
+            validate = partial(self._validation_value, chosen, fitting.exclude_seen)
         self.training_log = run_training(
             self._network,
             windows,
             self,
-            validate=None
-            if chosen is None
-            else lambda: self._validation_value(chosen, exclude_seen),
-            folder=None if folder is None else Path(folder),
-            fingerprint=self.fingerprint(histories, seed),
+            validate=validate,
+            folder=fitting.folder,
+            fingerprint=self.fingerprint(histories, fitting.seed),
             bar=bar,
         )
 
-    def windows_of(self, histories: Histories, seed: int) -> Windows:
+    def windows_of(self, histories: Histories, fitting: Fitting) -> Windows:
         """Return the training batches; a method that needs more in a batch extends them."""
         assert isinstance(self, TrainingFields)
         return Windows(
@@ -150,14 +169,13 @@ class Recommender(ABC):
             length=self.length,
             batch_size=self.batch_size,
             every=self.windows == "all",
-            seed=seed,
+            seed=fitting.seed,
             processes=Processes.join(),
         )
 
     def _validation_value(self, queries: Queries, exclude_seen: bool) -> float:
-        values = ranking_metrics(self.rank(queries, 10, exclude_seen=exclude_seen).ranks, [10])[
-            "ndcg@10"
-        ]
+        ranks = self.rank(queries, 10, exclude_seen=exclude_seen).ranks
+        values = ranking_metrics(ranks, [10])["ndcg@10"]
         counts = np.bincount(queries.users)
         sums = np.bincount(queries.users, weights=values)
         return float(np.mean(sums[counts > 0] / counts[counts > 0]))

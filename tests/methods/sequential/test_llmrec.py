@@ -6,6 +6,7 @@ import torch
 import modicum
 from modicum.data.simulate import simulate_markov
 from modicum.errors import SettingError
+from modicum.methods.recommender import Fitting
 from modicum.training.batches import Batch
 
 LOG = simulate_markov(30, 20, events_per_user=9, seed=0).log
@@ -37,7 +38,8 @@ def test_positions_must_be_known():
 
 def test_last_positions_are_one_target_a_window():
     model = modicum.LLMRec(backbone=SHAPE, positions="last", **SMALL).fit(LOG, progress=False)
-    windows = model.windows_of(model._trained_on, seed=0)
+    fitting = Fitting(None, seed=0, folder=None, progress=False, exclude_seen=True)
+    windows = model.windows_of(model._trained_on, fitting)
     assert model.training_log[0]["targets"] == windows.num_windows
 
 

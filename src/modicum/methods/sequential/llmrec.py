@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from modicum.data.histories import Histories
 from modicum.errors import SettingError
 from modicum.methods.network import Catalogue, CausalNetwork
-from modicum.methods.recommender import Recommender
+from modicum.methods.recommender import Fitting, Recommender
 from modicum.nn.decoder import Decoder, DecoderStack
 from modicum.nn.dropout import Dropout
 from modicum.nn.ranking import best_items
@@ -71,8 +71,8 @@ class LLMRec(DecoderFields, Recommender):
                 f"backbone={self.backbone!r} must be a Decoder or a table of its fields"
             )
 
-    def windows_of(self, histories: Histories, seed: int) -> Windows:
-        windows = super().windows_of(histories, seed)
+    def windows_of(self, histories: Histories, fitting: Fitting) -> Windows:
+        windows = super().windows_of(histories, fitting)
         windows.last_only = self.positions == "last"
         return windows
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,19 +16,16 @@ from torch import Tensor, nn
 
 from modicum.bundle import load
 from modicum.data.histories import Histories
-from modicum.data.log import EventLog
-from modicum.data.split import Queries
 from modicum.data.vocabulary import Vocabulary
 from modicum.errors import DataError, SettingError
 from modicum.methods.network import Catalogue
-from modicum.methods.recommender import Recommender
+from modicum.methods.recommender import Fitting, Recommender
 from modicum.methods.sequential import llmrec
 from modicum.methods.sequential.llmrec import DecoderFields, LLMRec
 from modicum.methods.sequential.teacher_states import TeacherStates, weights_digest
 from modicum.nn.decoder import Decoder, block_influence
 from modicum.training.batches import Batch, Windows
 from modicum.training.processes import Processes
-from modicum.training.progress import ProgressBar
 
 
 @dataclass(kw_only=True)
@@ -41,7 +38,8 @@ class SLMRec(DecoderFields, Recommender):
 
     Args:
         teacher: a fitted :class:`LLMRec`, the folder of a saved one, or None: an ``LLMRec`` with
-            its defaults and this ``length`` is trained first.
+            its defaults and this ``length`` is trained first, and kept in ``teacher`` of the
+            folder given to ``fit``, beside the teacher's states in ``states``.
         layers: decoder layers of the student.
         blocks: B, at most ``layers``.
         keep: which of the teacher's layers the student starts from: its ``"first"`` (the paper),
@@ -96,32 +94,8 @@ class SLMRec(DecoderFields, Recommender):
         if self.top_logits < 1 or not self.temperature > 0:
             raise SettingError("top_logits must be 1 or more, temperature above 0")
 
-    def fit(
-        self,
-        train: Histories | EventLog,
-        validation: Queries | None = None,
-        *,
-        seed: int = 0,
-        folder: str | Path | None = None,
-        progress: bool = True,
-        exclude_seen: bool = True,
-    ) -> Self:
-        """Learn from training events and a teacher; see :meth:`Recommender.fit`.
-
-        With a ``folder``, a teacher that is trained first is kept in ``folder/teacher``, and the
-        teacher's states in ``folder/states``; both are used again when the training goes on.
-        """
-        self.check()
-        histories = Histories.from_log(train) if isinstance(train, EventLog) else train
-        place = None if folder is None else Path(folder)
-        fitting: dict[str, Any] = {
-            "seed": seed,
-            "progress": progress,
-            "exclude_seen": exclude_seen,
-        }
-        teacher = self._find_teacher(histories, validation, place, fitting)
-        self._states_folder = None if place is None else place / "states"
-        self._say = ProgressBar(self.name, shown=progress and Processes.join().leads).say
+    def before_training(self, histories: Histories, fitting: Fitting) -> None:
+        teacher = self._find_teacher(histories, fitting)
         backbone = teacher.backbone
         assert isinstance(backbone, Decoder)
         if self.layers > backbone.layers:
@@ -130,16 +104,15 @@ class SLMRec(DecoderFields, Recommender):
             )
         self._taught_by, self.dim = teacher, teacher.dim
         self.decoder = replace(backbone, layers=self.layers)
-        try:
-            super().fit(histories, validation, folder=folder, **fitting)
-        finally:
-            del self._taught_by
-        assert isinstance(self._network, Student)
-        self._network.leave_teacher()
         self.lineage["teacher"] = (
             f"{backbone.layers} layers of width {backbone.width}, {teacher.lineage}"
         )
-        return self
+
+    def after_training(self) -> None:
+        del self._taught_by
+        if hasattr(self, "_network"):
+            assert isinstance(self._network, Student)
+            self._network.leave_teacher()
 
     def asked_logits(self, num_items: int) -> int:
         """Return how many of the teacher's logits are needed at each position."""
@@ -152,8 +125,8 @@ class SLMRec(DecoderFields, Recommender):
             student.meet(self._taught_by, catalogue)
         return student
 
-    def windows_of(self, histories: Histories, seed: int) -> Windows:
-        windows = super().windows_of(histories, seed)
+    def windows_of(self, histories: Histories, fitting: Fitting) -> Windows:
+        windows = super().windows_of(histories, fitting)
         windows.last_only = self.positions == "last"
         if self.distillation != "offline":
             return windows
@@ -161,7 +134,9 @@ class SLMRec(DecoderFields, Recommender):
         teacher = for_vocabulary(self._taught_by, histories.vocabulary)
         ends = block_ends(teacher.decoder.shape.layers, self.blocks)
         asked = self.asked_logits(histories.num_items)
-        states = TeacherStates(windows, teacher, ends, asked, self._states_folder, self._say)
+        folder = None if fitting.folder is None else fitting.folder / "states"
+        say = fitting.bar(self.name).say
+        states = TeacherStates(windows, teacher, ends, asked, folder, say)
         windows.extra = states.of
         return windows
 
@@ -172,21 +147,15 @@ class SLMRec(DecoderFields, Recommender):
         teacher = weights_digest(self._taught_by.fitted_network)
         return hashlib.sha256((super().fingerprint(histories, seed) + teacher).encode()).hexdigest()
 
-    def _find_teacher(
-        self,
-        histories: Histories,
-        validation: Queries | None,
-        folder: Path | None,
-        fitting: dict[str, Any],
-    ) -> LLMRec:
-        kept = None if folder is None else folder / "teacher"
+    def _find_teacher(self, histories: Histories, fitting: Fitting) -> LLMRec:
+        kept = None if fitting.folder is None else fitting.folder / "teacher"
         found = self.teacher
         if found is None and kept is not None and (kept / "config.json").exists():
             found = kept
         teacher = load(found) if isinstance(found, str | Path) else found
         if teacher is None:
             teacher = LLMRec(length=self.length, device=self.device)
-            teacher.fit(histories, validation, folder=kept, **fitting)
+            teacher.fit(histories, **vars(replace(fitting, folder=kept)))
             if kept is not None and Processes.join().leads:
                 teacher.save(kept)
         if not isinstance(teacher, LLMRec):
