@@ -41,6 +41,12 @@ def test_cuts_lie_at_the_quantile_events():
     assert described(parts.test) == [(2, ["b", "d", "f", "h"], "j")]
 
 
+def test_the_protocol_writes_whole_seconds_without_a_fraction():
+    whole = split(log_of([(1, "a", second * 1_000_000) for second in range(10)])).protocol
+    assert whole["validation from"] == "1970-01-01T00:00:08"
+    assert split(log_of(TEN)).protocol["test from"] == "1970-01-01T00:00:00.000009"
+
+
 def test_ties_at_a_cut_belong_to_the_later_part():
     times = [0, 1, 2, 3, 4, 5, 8, 8, 8, 9]  # the 80 % event has time 8
     parts = split(log_of([(1, "a", time) for time in times]))

@@ -115,6 +115,12 @@ def test_saving_again_replaces_the_files(report, tmp_path):
     assert Report.load(tmp_path).protocol["model"] == "popular"
 
 
+def test_a_report_of_cut_times_with_an_empty_fraction_compares_with_one_without(report, tmp_path):
+    earlier = _changed(report, **{"test from": "2014-05-13T00:00:00.000000"})
+    later = _changed(report, **{"test from": "2014-05-13T00:00:00"})
+    assert Report.load(earlier.save(tmp_path)).differences(later) == []
+
+
 def test_a_report_that_cannot_be_saved_says_so(report, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match="cannot be saved"):

@@ -178,8 +178,8 @@ def _by_time(log: EventLog, targets: str, validation: float, test: float) -> Spl
     protocol = {
         "split": "global time",
         "targets": targets,
-        "validation from": str(np.datetime64(int(begin), "us")),
-        "test from": str(np.datetime64(int(end), "us")),
+        "validation from": _moment(int(begin)),
+        "test from": _moment(int(end)),
     }
     later = {
         "validation": (events.times >= begin) & (events.times < end),
@@ -193,6 +193,15 @@ def _by_time(log: EventLog, targets: str, validation: float, test: float) -> Spl
         test=_choose(events, later["test"], targets),
         protocol=protocol,
     )
+
+
+def _moment(time_us: int) -> str:
+    """Write a time, without a fraction where the second is whole.
+
+    >>> _moment(1_400_000_000_000_000), _moment(500_000)
+    ('2014-05-13T16:53:20', '1970-01-01T00:00:00.500000')
+    """
+    return str(np.datetime64(time_us, "us")).removesuffix(".000000")
 
 
 def _by_last_item(log: EventLog) -> Split:

@@ -226,9 +226,14 @@ class Report:
         return cls(
             per_stratum=pl.read_parquet(io.BytesIO(table)),
             coverage=header["coverage"],
-            protocol=header["protocol"],
+            protocol={key: _whole_seconds(value) for key, value in header["protocol"].items()},
             seed_sd=None if spread is None else pl.DataFrame(spread),
         )
+
+
+def _whole_seconds(value: Any) -> Any:
+    """Drop the empty fraction of a cut time, which earlier reports have and splits now leave out."""
+    return value.removesuffix(".000000") if isinstance(value, str) else value
 
 
 def _write(path: Path, content: bytes) -> None:
