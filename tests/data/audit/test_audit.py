@@ -60,6 +60,8 @@ def test_text_and_page_hold_verdict_findings_and_figures(frame, log_of, tmp_path
     page = report.to_html(tmp_path / "audit.html").read_text(encoding="utf-8")
     for place in (text, page):
         assert report.verdict in place and "column-constant" in place
+    assert "NDCG@10 of popularity, seen left out" in text
+    assert "\ndomains" not in text  # a log of one domain has nothing to say of them
     assert page.index(report.verdict) < page.index("Worst first") < page.index("popularity")
 
 

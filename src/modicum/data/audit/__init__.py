@@ -71,6 +71,11 @@ def audit(log: EventLog | Split, split: Split | None = None) -> Audit:
     for subject, (found, measured) in checks.items():
         findings += found
         figures.setdefault(subject, {}).update(measured)
+    if "floors" in tables:
+        figures["floors"] = {
+            f"NDCG@10 of {row['floor']}, seen {row['seen_items']}": row["NDCG@10"]
+            for row in tables["floors"].to_dicts()
+        }
     return _sorted(log, findings, figures, tables)
 
 

@@ -77,8 +77,10 @@ class Audit:
             lines += ["", f"{finding.severity.upper()} {finding.code}"]
             lines += textwrap.wrap(finding.message, 96, initial_indent="  ", subsequent_indent="  ")
         for subject, measured in self.figures.items():
+            if not measured:
+                continue
             lines += ["", subject]
-            width = max((len(name) for name in measured), default=0)
+            width = max(map(len, measured))
             lines += [f"  {name:<{width}}  {shown(value)}" for name, value in measured.items()]
         return "\n".join(lines)
 

@@ -16,6 +16,7 @@ SUBJECTS = {
     "order": "Order inside users",
     "times": "Times",
     "ties": "Ties",
+    "floors": "What a model must beat",
     "rows": "Rows",
     "duplicates": "Duplicates and repeats",
     "domains": "Domains",
