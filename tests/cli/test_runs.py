@@ -67,6 +67,18 @@ def test_evaluate_refuses_events_that_have_changed(run, events, tmp_path, capsys
     assert "its content has changed" in capsys.readouterr().err
 
 
+def test_events_that_have_moved_are_named_with_a_flag(events, tmp_path, capsys):
+    moved = tmp_path / "events.csv"
+    moved.write_bytes(events.read_bytes())
+    assert fit(moved, tmp_path / "run", "popularity") == 0
+    moved.unlink()
+    for asked in (["evaluate"], ["recommend", "--user", "1"]):
+        capsys.readouterr()
+        assert main([*asked, str(tmp_path / "run")]) == 2
+        assert "--events" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "run"), "--events", str(events)]) == 0
+
+
 def test_recommend_for_a_history_and_for_a_user(run, events, capsys):
     asked = ["recommend", str(run), "-k", "3", "--json"]
     assert main([*asked, "--history", "sku-1,sku-2"]) == 0
@@ -128,6 +140,47 @@ def test_audit_makes_findings_of_broken_rows(events, tmp_path, capsys):
     capsys.readouterr()
     main(["audit", str(broken), *options])
     assert "rows-rejected" in capsys.readouterr().out
+
+
+def test_settings_out_of_range_are_refused_before_the_events_are_read(events, tmp_path, capsys):
+    assert fit(events, tmp_path / "run", "sasrec", "--epochs", "0") == 2
+    told = capsys.readouterr()
+    assert "epochs=0 must be 1 or more" in told.err and not told.out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_settings_file_that_is_no_toml_is_named(events, tmp_path, capsys):
+    config = tmp_path / "settings.toml"
+    config.write_text("[[[")
+    assert fit(events, tmp_path / "run", "sasrec", "--config", str(config)) == 2
+    assert f"{config}: this is no TOML" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default:.*not in the model")
+def test_recommend_names_the_items_that_the_model_does_not_know(run, capsys):
+    assert main(["recommend", str(run), "--history", "sku-1,sku-x,sku-y", "-k", "1"]) == 0
+    assert "2 of 3 items" in (told := capsys.readouterr().err) and "sku-x, sku-y" in told
+
+
+def test_recommend_says_when_the_history_holds_every_item(run, capsys):
+    everything = ",".join(mo.load(run).vocabulary.ids)
+    assert main(["recommend", str(run), "--history", everything]) == 0
+    assert "nothing is left to recommend" in capsys.readouterr().out
+
+
+def test_a_run_that_is_not_finished_says_how_it_goes_on(run, tmp_path, capsys):
+    (tmp_path / "run.json").write_bytes((run / "run.json").read_bytes())
+    for asked in (["evaluate", str(tmp_path)], ["recommend", str(tmp_path), "--history", "sku-1"]):
+        assert main(asked) == 2
+        assert "not finished" in capsys.readouterr().err
+
+
+def test_a_run_of_unknown_arguments_is_damaged(run, tmp_path):
+    kept = json.loads((run / "run.json").read_text())
+    for wrong in ({"columns": {"usr": "uid"}}, {"split": {"by": "time", "seed": 1}}):
+        (tmp_path / "run.json").write_text(json.dumps(kept | wrong))
+        with pytest.raises(BundleError, match="is damaged"):
+            Run.read(tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"method": "sasrec"}'])

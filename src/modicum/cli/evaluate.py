@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 import modicum as mo
-from modicum.cli.runs import Run
+from modicum.cli.runs import Run, load_model
 from modicum.errors import SettingError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def evaluate(
 def judge(folder: Path, *, events: str | None = None, k: tuple[int, ...] = (1, 5, 10)) -> Report:
     """Evaluate a run and keep the report in its folder."""
     run = Run.read(folder)
-    model = mo.load(folder)
+    model = load_model(folder)
     report = mo.evaluate(model, run.load_split(events).test, k=k)
     report.save(folder / REPORT)
     return report

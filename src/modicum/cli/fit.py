@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,11 @@ def fit_method(
         seed: of everything random.
         config: TOML file with any of these options; those of the command line win.
     """
+    from modicum.training.settings import TrainingFields
+
     model = find_methods()[method].load()(**settings)
+    if isinstance(model, TrainingFields):
+        model.check()
     named = (roles or Roles()).named()
     split: dict[str, Any] = {"by": by} | ({"targets": targets} if by == "time" else {})
     run = Run(method, settings, seed, events, named, on_error, split, fingerprint(events))
@@ -78,6 +83,10 @@ def read_config(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
         return
     if not Path(token.value).is_file():
         raise SettingError(f"--config {token.value}: there is no such file; check the path")
+    try:
+        tomllib.loads(Path(token.value).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingError(f"--config {token.value}: this is no TOML: {error}") from None
     Toml(token.value, use_commands_as_keys=False)(app, commands, arguments)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json as json_
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -13,8 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import modicum as mo
-from modicum.cli.runs import Run
+from modicum.cli.runs import Run, load_model
 from modicum.errors import DataError, SettingError
 
 
@@ -45,10 +46,23 @@ def recommend(
         items = history_of(user, Run.read(model), events)
     else:
         raise SettingError("recommend for either --history ITEM,ITEM,... or --user ID")
-    top = mo.load(model).recommend(histories=[items], k=k, exclude_seen=exclude_seen)
+    saved = load_model(model)
+    unknown = [
+        str(x) for x, row in zip(items, saved.vocabulary.rows(items), strict=True) if row < 1
+    ]
+    if unknown:
+        warnings.warn(
+            f"{len(unknown)} of {len(items)} items of the history are not in the model and are "
+            f"left out: {shorten(', '.join(unknown), 80, placeholder=' ...')}",
+            stacklevel=1,
+        )
+    top = saved.recommend(histories=[items], k=k, exclude_seen=exclude_seen)
     rows = top.select("rank", "item", "score").to_dicts()
     if json:
         print(json_.dumps(rows, default=str))
+        return
+    if not rows:
+        print("nothing is left to recommend: the history holds every item; try --no-exclude-seen")
         return
     table = Table("rank", "item", "score")
     for row in rows:

@@ -14,6 +14,7 @@ from modicum.errors import BundleError, DataError, SettingError
 if TYPE_CHECKING:
     from modicum.data.log import EventLog
     from modicum.data.split import Split
+    from modicum.methods.recommender import Recommender
 
 FILE = "run.json"
 
@@ -52,9 +53,15 @@ class Run:
         Raises:
             BundleError: there is none, or it is not readable.
         """
+        from modicum.data.log import ROLES
+
         path = folder / FILE
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            run = cls(**json.loads(path.read_text(encoding="utf-8")))
+            unknown = [*(set(run.columns) - {*ROLES}), *(set(run.split) - {"by", "targets"})]
+            if unknown:
+                raise ValueError(f"unknown: {', '.join(map(repr, unknown))}")
+            return run
         except FileNotFoundError:
             raise BundleError(
                 f"{folder} is not a run: it has no {FILE}; name a folder that "
@@ -87,7 +94,7 @@ class Run:
 
     def load_log(self, events: str | None = None) -> EventLog:
         """Read the events again, from where they were or from where they are now."""
-        return mo.read_events(events or self.events, **self.columns, on_error=self.on_error)
+        return mo.read_events(self._source(events), **self.columns, on_error=self.on_error)
 
     def load_split(self, events: str | None = None) -> Split:
         """Read the events again and split them as the run did.
@@ -95,13 +102,36 @@ class Run:
         Raises:
             DataError: the events are not those that the run was fitted on.
         """
-        source = events or self.events
+        source = self._source(events)
         if fingerprint(source) != self.sha256:
             raise DataError(
                 f"{source} is not what the run was fitted on: its content has changed; name the "
                 "original with --events, or fit again"
             )
         return mo.split(self.load_log(events), **self.split)
+
+    def _source(self, events: str | None) -> str:
+        source = events or self.events
+        if not Path(source).exists():
+            raise DataError(
+                f"there is no file {source}, where the events of this run should be; name the "
+                "place with --events"
+            )
+        return source
+
+
+def load_model(folder: Path) -> Recommender:
+    """Load the model of a finished run, or any saved model.
+
+    Raises:
+        BundleError: the run was stopped before its end, or there is no model.
+    """
+    if (folder / FILE).exists() and not (folder / MODEL).exists():
+        raise BundleError(
+            f"{folder} holds a run that is not finished; the 'modicum fit' that began it goes on "
+            "from there"
+        )
+    return mo.load(folder)
 
 
 def fingerprint(source: str) -> str:
