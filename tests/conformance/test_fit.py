@@ -168,6 +168,13 @@ def test_settings_out_of_range_are_refused_by_name(method, workshop, parts):
                 workshop.make(method, **{name: wrong}).fit(parts.train, progress=False)
 
 
+def test_what_is_no_training_part_is_refused_by_kind(method, workshop, parts):
+    with pytest.raises(DataError, match=r"got a Split; pass split\.train"):
+        workshop.make(method).fit(parts, progress=False)
+    with pytest.raises(DataError, match=r"is a Histories; pass split\.validation"):
+        workshop.make(method).fit(parts.train, parts.train, progress=False)
+
+
 def test_validation_chooses_the_epoch(method, workshop, parts):
     model = workshop.make(method).fit(parts.train, parts.validation, progress=False)
     if isinstance(model, TrainingFields):

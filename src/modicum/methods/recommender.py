@@ -98,11 +98,20 @@ class Recommender(ABC):
             exclude_seen: leave out items of the history when validating, as in the evaluation.
 
         Raises:
-            DataError: there is nothing to learn from.
+            DataError: there is nothing to learn from, or an argument is of the wrong kind.
             SettingError: a hyper-parameter is out of range.
             ResourceError: the training does not fit into memory.
         """
         histories = Histories.from_log(train) if isinstance(train, EventLog) else train
+        if not isinstance(histories, Histories):
+            raise DataError(
+                f"fit got a {type(train).__name__}; pass split.train of mo.split(log), or a log"
+            )
+        if not isinstance(validation, Queries | None):
+            raise DataError(
+                f"validation is a {type(validation).__name__}; pass split.validation of "
+                "mo.split(log)"
+            )
         place = None if folder is None else Path(folder)
         fitting = Fitting(validation, seed, place, progress, exclude_seen)
         if isinstance(self, TrainingFields):
