@@ -36,7 +36,7 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
             else [],
         }
     )
-    names = [str(x) for x in events.vocabulary.ids.cast(pl.String).to_list()]
+    names = pl.concat([pl.Series([""]), events.vocabulary.ids.cast(pl.String)])
     for name, column in events.columns.items():
         text = as_text(column)
         coded = frame.with_columns(code=text.rank("dense").fill_null(0).cast(pl.Int64))
@@ -57,7 +57,7 @@ def check(events: Histories, timed: bool) -> tuple[list[Finding], dict[str, Any]
         findings += _twin(coded, name, distinct, timed)
         if name != "domain":
             findings += _one_per_user(coded, name)
-        findings += _tells_next(coded, name, text, pl.Series(["", *names]))
+        findings += _tells_next(coded, name, text, names)
     return findings, measured
 
 
