@@ -1,6 +1,7 @@
 """Teacher states that are kept are those of the live teacher, however they came to disk."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,11 @@ def test_the_size_is_said_before_it_is_taken(teacher, monkeypatch):
     monkeypatch.setattr(teacher_states.memory, "available_bytes", lambda device: 10)
     with pytest.raises(ResourceError, match="teacher's states"):
         taught(teacher)
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(teacher, tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(teacher_states.shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(ResourceError, match="free"):
+        taught(teacher, tmp_path)
+    assert not list(tmp_path.iterdir())

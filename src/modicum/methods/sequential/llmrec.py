@@ -29,13 +29,11 @@ class DecoderFields(TrainingFields):
     """What the teacher and the student have in common.
 
     Args:
-        dim: width d of item vectors.
         dropout: rate after the embedding and on both branches of each decoder layer.
         positions: learn from the next item at ``"all"`` positions of a window, or at its ``"last"``
             only, as the paper does.
     """
 
-    dim: int = 64
     dropout: float = 0.1
     positions: Literal["all", "last"] = "all"
 
@@ -55,6 +53,7 @@ class LLMRec(DecoderFields, Recommender):
     Args:
         backbone: the decoder's shape, a :class:`modicum.nn.decoder.Decoder` or a table of its
             fields.
+        dim: width d of item vectors.
 
     >>> import modicum as mo
     >>> mo.LLMRec(backbone=mo.Decoder(layers=8, width=64, heads=2)).backbone.layers
@@ -62,6 +61,7 @@ class LLMRec(DecoderFields, Recommender):
     """
 
     backbone: Decoder | Mapping[str, Any] = DEFAULT_BACKBONE
+    dim: int = 64
 
     def __post_init__(self) -> None:
         if isinstance(self.backbone, Mapping):
@@ -78,20 +78,22 @@ class LLMRec(DecoderFields, Recommender):
 
     def network(self, catalogue: Catalogue) -> Network:
         assert isinstance(self.backbone, Decoder)
-        return Network(self, self.backbone, catalogue)
+        return Network(self, self.backbone, self.dim, catalogue)
 
 
 class Network(CausalNetwork):
     """Item table, adapter into the decoder, decoder, adapter back to item space."""
 
-    def __init__(self, settings: DecoderFields, shape: Decoder, catalogue: Catalogue) -> None:
+    def __init__(
+        self, settings: DecoderFields, shape: Decoder, dim: int, catalogue: Catalogue
+    ) -> None:
         super().__init__()
         self.bfloat16_head = settings.bfloat16_head
-        self.items = ItemTable(len(catalogue), settings.dim)
-        self.into = nn.Linear(settings.dim, shape.width)
+        self.items = ItemTable(len(catalogue), dim)
+        self.into = nn.Linear(dim, shape.width)
         self.dropout = Dropout(settings.dropout)
         self.decoder = DecoderStack(shape, settings.dropout)
-        self.out = nn.Linear(shape.width, settings.dim)
+        self.out = nn.Linear(shape.width, dim)
 
     def block_states(
         self, batch: Batch, ends: Sequence[int], at: Tensor | None = None

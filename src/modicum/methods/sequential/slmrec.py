@@ -54,6 +54,7 @@ class SLMRec(DecoderFields, Recommender):
         top_logits: how many of them.
         temperature: of that divergence.
         decoder: the student's shape; filled in from the teacher.
+        dim: width of its item vectors; filled in from the teacher.
 
     >>> import modicum as mo
     >>> mo.SLMRec(layers=2, blocks=2).cosine
@@ -72,6 +73,7 @@ class SLMRec(DecoderFields, Recommender):
     top_logits: int = 64
     temperature: float = 2.0
     decoder: Decoder | Mapping[str, Any] | None = field(default=None, metadata={"derived": True})
+    dim: int = field(default=64, metadata={"derived": True})
 
     def __post_init__(self) -> None:
         if isinstance(self.decoder, Mapping):
@@ -167,7 +169,7 @@ class Student(llmrec.Network):
     """The network of LLMRec and, while it learns, a head for each inner block."""
 
     def __init__(self, settings: SLMRec, shape: Decoder, catalogue: Catalogue) -> None:
-        super().__init__(settings, shape, catalogue)
+        super().__init__(settings, shape, settings.dim, catalogue)
         self.settings = settings
         self.ends = block_ends(shape.layers, settings.blocks)
         self.heads = nn.ModuleList()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from modicum.data.windows import flat_ranges
+from modicum.errors import ResourceError
 from modicum.methods.sequential.llmrec import Network
 from modicum.training import memory
 from modicum.training.batches import Windows
@@ -69,6 +71,11 @@ class TeacherStates:
         standing = folder / f"{key}.json"
         if windows.processes.leads:
             done = json.loads(standing.read_text(encoding="utf-8")) if standing.exists() else 0
+            if not done and size > shutil.disk_usage(folder).free:
+                raise ResourceError(
+                    f"the teacher's states take {size / 2**30:.1f} GiB, and {folder} has "
+                    f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB free; choose another folder"
+                )
             self._open(folder / key, shapes, "r+" if done else "w+")
             for which, lesson in lessons(done):
                 self._put(which, lesson)
