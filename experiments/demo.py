@@ -40,7 +40,9 @@ def filled(readme: str, record: dict[str, Any]) -> str:
 
 def table(record: dict[str, Any]) -> str:
     """Return the table of a record: each model's NDCG@10 and HR@10 over all users."""
-    rows = {(row["report"], row["metric"]): row for row in record["table"] if row["stratum"] == "all"}
+    rows = {
+        (row["report"], row["metric"]): row for row in record["table"] if row["stratum"] == "all"
+    }
     models = list(dict.fromkeys(row["report"] for row in record["table"]))
     lines = ["| model | NDCG@10 | HR@10 |", "|---|---|---|"]
     for model in models:
