@@ -63,3 +63,14 @@ def test_dropout_falls_in_training_only(network):
         network.train()
         assert not torch.equal(network.states(batch()), network.states(batch()))
         network.eval()
+
+
+def test_an_untrained_network_points_at_the_item_it_read():
+    model = modicum.LLMRec(backbone=SHAPE, **(SMALL | {"learning_rate": 1e-9})).fit(
+        LOG, progress=False
+    )
+    network = model.fitted_network
+    rows = torch.arange(1, 6)
+    users = network.encode(Batch(rows[:, None]))
+    own = network.item_vectors()[rows - 1]
+    assert torch.nn.functional.cosine_similarity(users, own).mean() > 0.9

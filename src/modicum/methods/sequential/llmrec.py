@@ -94,6 +94,12 @@ class Network(CausalNetwork):
         self.dropout = Dropout(settings.dropout)
         self.decoder = DecoderStack(shape, settings.dropout)
         self.out = nn.Linear(shape.width, dim)
+        # a state starts as the item read, seen from item space, plus what the layers add
+        nn.init.orthogonal_(self.into.weight)
+        with torch.no_grad():
+            self.out.weight.copy_(self.into.weight.T)
+        nn.init.zeros_(self.into.bias)
+        nn.init.zeros_(self.out.bias)
 
     def block_states(
         self, batch: Batch, ends: Sequence[int], at: Tensor | None = None
