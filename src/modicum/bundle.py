@@ -79,7 +79,7 @@ def save(bundle: Bundle, folder: Path) -> Path:
             "settings": bundle.settings,
             "lineage": bundle.lineage,
             "training_log": bundle.training_log,
-            "sha256": {name: _sha256(aside / name) for name in (WEIGHTS, VOCABULARY)},
+            "sha256": {name: sha256(aside / name) for name in (WEIGHTS, VOCABULARY)},
         }
         (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / CONFIG).unlink(missing_ok=True)
@@ -117,7 +117,7 @@ def read(folder: Path) -> Bundle:
             raise BundleError(f"{path}: {key!r} must be a {kind.__name__}; save the model again")
     try:
         for name in (WEIGHTS, VOCABULARY):
-            if _sha256(folder / name) != config["sha256"].get(name):
+            if sha256(folder / name) != config["sha256"].get(name):
                 raise BundleError(f"{folder / name} is damaged: its checksum is not the saved one")
         items = pl.read_parquet(folder / VOCABULARY)
         return Bundle(
@@ -169,7 +169,8 @@ def assign(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     network.load_state_dict(dict(weights))
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
+from modicum.bundle import sha256
 from modicum.data.vocabulary import Vocabulary
 from modicum.errors import BundleError, MissingExtraError, SettingError
 from modicum.methods.network import Catalogue, Network
@@ -93,7 +93,7 @@ def export(model: Recommender, folder: str | Path) -> Path:
             "method": model.name,
             "length": model.length,
             "lineage": model.lineage,
-            "sha256": {name: _sha256(aside / name) for name in files},
+            "sha256": {name: sha256(aside / name) for name in files},
         }
         (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         _require_parity(network, load_onnx(aside).fitted_network, model.length)
@@ -132,7 +132,7 @@ def load_onnx(folder: str | Path, *, threads: int = 1) -> OnnxRecommender:
                 f"{FORMAT}; export the model again"
             )
         for name, digest in config["sha256"].items():
-            if Path(name).name != name or _sha256(folder / name) != digest:
+            if Path(name).name != name or sha256(folder / name) != digest:
                 raise BundleError(f"{folder / name} is damaged: its checksum is not the saved one")
         vocabulary = pl.read_parquet(folder / VOCABULARY)
         items = torch.from_numpy(np.load(folder / ITEMS, allow_pickle=False))
@@ -273,8 +273,3 @@ def _require(package: str) -> Any:
         return import_module(package)
     except ImportError:
         raise MissingExtraError("serve", package, "An export to ONNX") from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
