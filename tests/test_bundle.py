@@ -221,7 +221,7 @@ def cut_off(monkeypatch, owner, name: str, after: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(bundle, "save_file"), (bundle, "_sha256"), (bundle, "_card")]
+    ("owner", "name"), [(bundle, "save_file"), (bundle, "sha256"), (bundle, "_card")]
 )
 def test_a_write_that_fails_leaves_the_former_model_whole(model, folder, monkeypatch, owner, name):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
