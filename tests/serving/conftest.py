@@ -12,6 +12,7 @@ from modicum.data.log import EventLog
 from modicum.data.simulate import simulate_markov
 from modicum.exported import Exported
 from modicum.methods.recommender import Recommender
+from modicum.serving.live import Live, Source
 from modicum.serving.sqlite_store import SQLiteStore
 
 
@@ -35,5 +36,16 @@ def fitted() -> Recommender:
 
 
 @pytest.fixture(scope="session")
-def model(fitted: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return exported.read(export(fitted, tmp_path_factory.mktemp("export")))
+def folder(fitted: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(fitted, tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture(scope="session")
+def model(folder: Path) -> Exported:
+    return exported.read(folder)
+
+
+@pytest.fixture
+def live(folder: Path):
+    with Live(Source(folder)) as loaded:
+        yield loaded

@@ -52,7 +52,8 @@ class Recommendations(Message):
     """The best items, and what ranked them.
 
     ``popularity`` answers where the model knows nothing of the history (``reason`` is
-    ``"no known items"``) or takes longer than its budget (``"over budget"``).
+    ``"no known items"``), takes longer than its budget (``"over budget"``), or where the history
+    cannot be read (``"no history store"``).
     """
 
     items: list[Recommended]
@@ -60,6 +61,7 @@ class Recommendations(Message):
     reason: str | None = None
     unknown_items: int
     model: str
+    version: str
 
 
 class NewEvent(Message):
