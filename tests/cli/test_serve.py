@@ -108,4 +108,4 @@ def test_no_acknowledged_event_is_lost_or_doubled_by_a_kill(saved, tmp_path):
 def test_only_this_machine_is_served(saved):
     command = [MODICUM, "serve", str(saved), "--host", "0.0.0.0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "--host 0.0.0.0 is not this machine" in done.stderr
+    assert done.returncode == 2 and "--host 0.0.0.0 is reached from other machines" in done.stderr

@@ -1,8 +1,17 @@
-"""``modicum serve``: recommendations over HTTP, from histories that grow."""
+"""``modicum serve``: recommendations from histories that grow, or predictions for rows, over HTTP."""
 
 from __future__ import annotations
 
+import json
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from modicum.serving.keys import Keys
+    from modicum.serving.shell import Limits
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -20,9 +29,10 @@ def serve(
     budget_s: float = 0.5,
     log_requests: bool = False,
 ) -> None:
-    """Serve an exported model, or a saved one, which is exported first.
+    """Serve a recommender, exported or saved, or a saved model of a funnel or of ratings.
 
-    A new model in the same place, or behind the same link, is taken up within seconds.
+    A saved recommender is exported first, and a new one in the same place, or behind the same link,
+    is taken up within seconds. Other models answer /predict and keep no histories.
 
     Args:
         model: a folder that ``modicum export`` or ``modicum fit`` has written, or a link to one.
@@ -39,13 +49,10 @@ def serve(
     import uvicorn
 
     from modicum.errors import SettingError
-    from modicum.serving.app import create_app
     from modicum.serving.keys import Keys
-    from modicum.serving.live import Live, Source
     from modicum.serving.observing import log_to_stderr
     from modicum.serving.shell import LOOPBACK as NAMES
     from modicum.serving.shell import Limits
-    from modicum.serving.sqlite_store import SQLiteStore
 
     beyond = host not in LOOPBACK
     if beyond and keys is None:
@@ -57,11 +64,12 @@ def serve(
     limits.check()
     log_to_stderr(requests=log_requests)
     held = None if keys is None else Keys(keys)
-    with Live(Source(model, threads=threads)) as live, SQLiteStore(store, kept=kept) as histories:
-        app = create_app(live, histories, limits, keys=held)
-        print(
-            f"{live.current.method} at http://{host}:{port}, its description at /docs", flush=True
-        )
+    with ExitStack() as opened:
+        if _predicts(model):
+            app, method = _predicting(model, limits, held)
+        else:
+            app, method = _recommending(opened, model, threads, store, kept, limits, held)
+        print(f"{method} at http://{host}:{port}, its description at /docs", flush=True)
         uvicorn.run(
             app,
             host=host,
@@ -71,3 +79,47 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=30,
         )
+
+
+def _predicts(model: Path) -> bool:
+    """Say whether a folder holds a saved model that predicts for rows."""
+    from modicum.errors import BundleError
+    from modicum.exported import CONFIG
+    from modicum.serving.live import BUNDLE
+
+    if (model / CONFIG).exists() or not (model / BUNDLE).exists():
+        return False
+    try:
+        method = json.loads((model / BUNDLE).read_text(encoding="utf-8"))["method"]
+        return str(method).partition(".")[0] in ("conversion", "rating")
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise BundleError(
+            f"{model / BUNDLE} is damaged ({error!r}); save the model again"
+        ) from None
+
+
+def _predicting(model: Path, limits: Limits, keys: Keys | None) -> tuple[FastAPI, str]:
+    import modicum as mo
+    from modicum.serving.predicting import PairPredictor, create_predict_app
+
+    saved = mo.load(model)
+    predictor = saved if hasattr(saved, "funnel") else PairPredictor(saved)
+    return create_predict_app(predictor, limits, keys=keys), saved.name
+
+
+def _recommending(
+    opened: ExitStack,
+    model: Path,
+    threads: int,
+    store: str,
+    kept: int,
+    limits: Limits,
+    keys: Keys | None,
+) -> tuple[FastAPI, str]:
+    from modicum.serving.app import create_app
+    from modicum.serving.live import Live, Source
+    from modicum.serving.sqlite_store import SQLiteStore
+
+    live = opened.enter_context(Live(Source(model, threads=threads)))
+    histories = opened.enter_context(SQLiteStore(store, kept=kept))
+    return create_app(live, histories, limits, keys=keys), live.current.method
