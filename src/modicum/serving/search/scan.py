@@ -11,9 +11,12 @@ import numpy as np
 from modicum.errors import MissingExtraError
 from modicum.serving.search.searching import Found, Search, require_memory
 
-FIRST_BLOCK, LARGEST_BLOCK = 2**10, 2**15
+FIRST_BLOCK, LARGEST_BLOCK = 2**10, 2**16
 """Items of the first block of a scan, and of the largest; each has twice those of the one before."""
 USERS_AT_ONCE = 64
+FEW_USERS = 3
+"""Up to this many go one by one: ONNX Runtime rearranges the items before a product of more rows
+than one, which takes as long as two more products of one row."""
 
 LEVELS = 63
 """Codes of users go from -63 to 63. Shifted to 1 to 127, and with items from -128 to 127, two
@@ -88,8 +91,9 @@ class Scan(Search):
         self, users: np.ndarray, wanted: np.ndarray, left_out: Sequence[np.ndarray]
     ) -> list[Found]:
         found: list[Found] = []
-        for begin in range(0, len(users), USERS_AT_ONCE):
-            some = slice(begin, begin + USERS_AT_ONCE)
+        together = USERS_AT_ONCE if len(users) > FEW_USERS else 1
+        for begin in range(0, len(users), together):
+            some = slice(begin, begin + together)
             candidates = self._candidates(users[some], wanted[some], left_out[some])
             found += [
                 self.best_of(positions, user, int(number))
