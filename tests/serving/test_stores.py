@@ -175,7 +175,7 @@ CALLS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(CALLS)
 def test_any_calls_do_what_they_do_to_a_list(empty, calls):
     model: dict[str, list[Event]] = {"ann": [], "bob": [], "nobody": []}

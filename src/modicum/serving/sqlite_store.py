@@ -178,6 +178,7 @@ class SQLiteStore(HistoryStore):
     def _commit(self, group: list[Waiting]) -> None:
         """Write what several threads appended in one transaction; alone, if that fails."""
         try:
+            self._require_file()
             with self._writer:
                 self._writer.execute("BEGIN IMMEDIATE")
                 counts = [self._insert(rows) for rows, _ in group]
