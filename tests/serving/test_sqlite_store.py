@@ -17,7 +17,6 @@ from modicum.errors import StoreError
 from modicum.serving.sqlite_store import SQLiteStore
 from modicum.serving.store import Event
 
-
 BRIEF_S = 0.1
 WITHOUT_RIGHTS = """
 import os, sys
@@ -123,7 +122,7 @@ def test_what_waited_too_long_to_be_written_is_not_written_later(path, monkeypat
             begun.wait()
             second = pool.submit(store.append, [event("second")])
             for one in (first, second):
-                with pytest.raises(StoreError, match="did not write within 0.1 s; send"):
+                with pytest.raises(StoreError, match=r"did not write within 0.1 s; send"):
                     one.result()
             go_on.set()
     with SQLiteStore(path) as again:

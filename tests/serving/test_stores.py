@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modicum.errors import SettingError, StoreError
-from modicum.serving.store import Event, HistoryStore, open_store
+from modicum.serving.store import Event, open_store
 
 PATIENCE_S = 60.0
 ODD = [
-    *("..", ".", "a/../b", "/", "a%2F..%2Fb", "%00", "nul\0within", "line\nfeed", "\r\n", " ", "\t"),
+    *("..", ".", "a/../b", "/", "a%2F..%2Fb", "%00", " ", "\t"),
+    *("nul\0within", "line\nfeed", "\r\n"),
     *("🦉 ünï ‮ codé", "\U0010ffff", '"; DROP TABLE events; --', "\\n", "x" * 256, "🦉" * 256),
     *("17", "[", "-", "+", "(", "*", "ann:bob", "{ann}"),
 ]

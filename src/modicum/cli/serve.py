@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
 def serve(
@@ -10,7 +13,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    store: Path = Path("history.sqlite"),
+    store: Annotated[str, Parameter(env_var="MODICUM_STORE")] = "history.sqlite",
     kept: int = 1_000,
     threads: int = 1,
 ) -> None:
@@ -20,7 +23,8 @@ def serve(
         model: a folder that ``modicum export`` or ``modicum fit`` has written.
         host: address to listen on; others than this machine's own are refused.
         port: to listen on.
-        store: SQLite file of the histories; made if it is not there.
+        store: of the histories: a SQLite file, made if it is not there, or the url of a Redis or
+            Valkey server, which is best given in the environment if it holds a password.
         kept: events that are kept of each user.
         threads: of the encoder.
     """
@@ -29,12 +33,12 @@ def serve(
     from modicum import exported
     from modicum.errors import SettingError
     from modicum.serving.app import create_app
-    from modicum.serving.sqlite_store import SQLiteStore
+    from modicum.serving.store import open_store
 
     if host not in ("127.0.0.1", "::1", "localhost"):
         raise SettingError(f"host={host!r} is not this machine; put a proxy with keys before it")
     served = exported.read(_exported(model), threads=threads)
-    with SQLiteStore(store, kept=kept) as histories:
+    with open_store(store, kept=kept) as histories:
         app = create_app(served, histories)
         print(f"{served.method} at http://{host}:{port}, its description at /docs", flush=True)
         uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)

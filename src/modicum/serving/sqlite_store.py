@@ -75,9 +75,7 @@ class SQLiteStore(HistoryStore):
     ['a', 'b']
     """
 
-    def __init__(
-        self, path: str | Path, *, kept: int = KEPT, timeout_s: float = TIMEOUT_S
-    ) -> None:
+    def __init__(self, path: str | Path, *, kept: int = KEPT, timeout_s: float = TIMEOUT_S) -> None:
         if str(path) == ":memory:":
             raise StoreError("a store in memory keeps nothing; name a file")
         if kept < 1:
@@ -211,7 +209,9 @@ class SQLiteStore(HistoryStore):
         (tables,) = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables:
             raise StoreError(f"{self.path} is a database of something else; name another file")
-        self._writer.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; COMMIT")
+        self._writer.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; COMMIT"
+        )
 
     def _require_open(self) -> None:
         if not self._open:
