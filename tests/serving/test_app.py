@@ -17,7 +17,7 @@ HERE = "http://127.0.0.1"
 
 @pytest.fixture
 def client(live, store):
-    with TestClient(create_app(live, store), base_url=HERE) as client:
+    with TestClient(create_app(live), base_url=HERE) as client:
         yield client
 
 
@@ -106,13 +106,13 @@ def test_over_budget_popularity_answers_and_says_so(live, store, monkeypatch):
         return prompt(self, queries)
 
     monkeypatch.setattr(Engine, "answer", slow)
-    with TestClient(create_app(live, store, Limits(budget_s=0.01)), base_url=HERE) as client:
+    with TestClient(create_app(live, Limits(budget_s=0.01)), base_url=HERE) as client:
         told = client.post("/recommend", json={"history": ["i1"]}).json()
     assert told["source"] == "popularity" and told["reason"] == "over budget"
 
 
 def test_too_many_at_once_are_turned_away(live, store):
-    with TestClient(create_app(live, store, Limits(waiting=0)), base_url=HERE) as client:
+    with TestClient(create_app(live, Limits(waiting=0)), base_url=HERE) as client:
         answer = client.post("/recommend", json={"history": ["i1"]})
     assert answer.status_code == 503 and "ask again later" in answer.json()["error"]
 
@@ -141,7 +141,7 @@ def test_ids_are_only_ids(client, user):
 
 def test_large_bodies_are_not_read(live, store):
     large = b'{"history": [' + b" " * 5_000
-    with TestClient(create_app(live, store, Limits(body_bytes=1_000)), base_url=HERE) as client:
+    with TestClient(create_app(live, Limits(body_bytes=1_000)), base_url=HERE) as client:
         announced = client.post("/recommend", content=large)
         streamed = client.post("/recommend", content=iter([large[:600], large[600:]]))
         small = client.post("/recommend", json={"history": ["i1"]})
@@ -173,19 +173,29 @@ def test_the_description_names_every_path(client):
     }
 
 
-def test_a_store_that_is_down_or_slow_leaves_popularity(live, store, monkeypatch):
-    limits = Limits(budget_s=0.05)
-    with TestClient(create_app(live, store, limits), base_url=HERE) as client:
-        monkeypatch.setattr(type(store), "history", lambda *_: time.sleep(0.5))
-        slow = client.post("/recommend", json={"user": "ann"}).json()
-        monkeypatch.undo()
-        store.close()
-        store.path.unlink()
-        store.path.mkdir()
-        down = client.post("/recommend", json={"user": "ann", "k": 3}).json()
-    assert (slow["source"], slow["reason"]) == ("popularity", "over budget")
-    assert (down["source"], down["reason"]) == ("popularity", "no history store")
-    assert len(down["items"]) == 3
+def test_a_slow_store_leaves_popularity(live, store, monkeypatch):
+    monkeypatch.setattr(type(store), "history", lambda *_: time.sleep(0.5) or [])
+    with TestClient(create_app(live, Limits(budget_s=0.05)), base_url=HERE) as client:
+        told = client.post("/recommend", json={"user": "ann"}).json()
+    assert (told["source"], told["reason"]) == ("popularity", "over budget")
+
+
+def test_a_store_that_is_down_leaves_popularity(client, store):
+    store.close()
+    told = client.post("/recommend", json={"user": "ann", "k": 3}).json()
+    assert (told["source"], told["reason"]) == ("popularity", "no history store")
+    assert len(told["items"]) == 3
+
+
+def test_reasons_are_given_to_who_asks(client, fitted):
+    body = {"history": ["i1", "i2", "i3"], "k": 3, "explain": True}
+    told = client.post("/recommend", json=body).json()["items"]
+    expected = fitted.recommend([["i1", "i2", "i3"]], k=3, explain=True)["because"].to_list()
+    for row, reasons in zip(told, expected, strict=True):
+        assert [x["item"] for x in row["because"]] == [x["event"] for x in reasons]
+        assert [x["share"] for x in row["because"]] == pytest.approx(
+            [x["share"] for x in reasons], abs=1e-4
+        )
 
 
 async def through(app, messages) -> tuple[int, dict]:
@@ -218,7 +228,7 @@ def test_a_body_that_drips_is_not_waited_for(live, store):
         await asyncio.sleep(0.01)
         return {"type": "http.request", "body": b" ", "more_body": True}
 
-    app = create_app(live, store, Limits(body_s=0.1))
+    app = create_app(live, Limits(body_s=0.1))
     status, told = asyncio.run(through(app, drip))
     assert status == 408 and "0.1 s" in told["error"]
 
@@ -241,6 +251,6 @@ def test_more_at_once_than_agreed_are_turned_away(live, store):
         ready.set()
         return await first, second
 
-    app = create_app(live, store, Limits(under_way=1))
+    app = create_app(live, Limits(under_way=1))
     (first, _), (second, told) = asyncio.run(both())
     assert (first, second) == (200, 503) and "ask again later" in told["error"]

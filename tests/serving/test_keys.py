@@ -61,7 +61,7 @@ def test_names_are_unique_and_only_known_ones_can_be_removed(file):
 
 def test_without_a_key_there_is_health_and_nothing_else(live, store, file):
     key = keys.add(file, "shop")
-    app = create_app(live, store, keys=Keys(file))
+    app = create_app(live, keys=Keys(file))
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
         for refused in (
@@ -83,7 +83,7 @@ def test_without_a_key_there_is_health_and_nothing_else(live, store, file):
 
 def test_who_asks_too_often_waits_and_others_do_not(live, store, file):
     one, two = keys.add(file, "one"), keys.add(file, "two")
-    app = create_app(live, store, Limits(rate=3), keys=Keys(file))
+    app = create_app(live, Limits(rate=3), keys=Keys(file))
     with TestClient(app, base_url="http://127.0.0.1") as client:
         codes = [client.get("/metrics", headers=bearer(one)) for _ in range(30)]
         assert [x.status_code for x in codes[:3]] == [200, 200, 200]

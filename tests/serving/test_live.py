@@ -46,8 +46,8 @@ def move(link: Path, target: Path) -> None:
     aside.replace(link)
 
 
-def test_a_moved_link_brings_the_new_model(link, exports):
-    with Live(Source(link)) as live:
+def test_a_moved_link_brings_the_new_model(link, exports, store):
+    with Live(Source(link), store) as live:
         first = live.current
         assert not live.refresh() and live.current is first
         move(link, exports[1])
@@ -55,11 +55,11 @@ def test_a_moved_link_brings_the_new_model(link, exports):
         assert live.current.version != first.version
 
 
-def test_a_damaged_model_is_refused_once_and_the_old_one_goes_on(link, exports, tmp_path):
+def test_a_damaged_model_is_refused_once_and_the_old_one_goes_on(link, exports, store, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(exports[1], broken)
     (broken / "items.npy").write_bytes(b"nothing")
-    with Live(Source(link)) as live:
+    with Live(Source(link), store) as live:
         first = live.current
         move(link, broken)
         with pytest.raises(BundleError, match="damaged"):
@@ -70,8 +70,8 @@ def test_a_damaged_model_is_refused_once_and_the_old_one_goes_on(link, exports, 
         assert live.refresh()
 
 
-def test_a_model_that_has_gone_changes_nothing(link):
-    with Live(Source(link)) as live:
+def test_a_model_that_has_gone_changes_nothing(link, store):
+    with Live(Source(link), store) as live:
         first = live.current
         link.unlink()
         with pytest.raises(BundleError):
@@ -79,22 +79,21 @@ def test_a_model_that_has_gone_changes_nothing(link):
         assert live.current is first
 
 
-def test_a_saved_model_is_exported_first(tmp_path):
+def test_a_saved_model_is_exported_first(tmp_path, store):
     log = simulate_markov(40, 20, events_per_user=6, seed=0).log
     saved = mo.Popularity().fit(log, progress=False).save(tmp_path / "saved")
-    with Live(Source(saved)) as live:
+    with Live(Source(saved), store) as live:
         assert live.current.method == "popularity"
         assert not live.refresh()
     (saved / "config.json").write_text("{}")
     with pytest.raises(BundleError, match="could not be exported"):
-        (saved / "onnx" / "export.json").unlink()
         Source(saved).read()
 
 
 def test_under_load_no_request_fails_and_no_answer_is_mixed(link, exports, store):
     asked, stop = [], threading.Event()
-    with Live(Source(link)) as live:
-        app = create_app(live, store, Limits(refresh_s=3600, budget_s=60))
+    with Live(Source(link), store) as live:
+        app = create_app(live, Limits(refresh_s=3600, budget_s=60))
         with TestClient(app, base_url=HERE) as client:
 
             def ask() -> None:
@@ -117,9 +116,9 @@ def test_under_load_no_request_fails_and_no_answer_is_mixed(link, exports, store
 
 
 def test_the_server_notices_by_itself_and_counts_it(link, exports, store):
-    with Live(Source(link)) as live:
+    with Live(Source(link), store) as live:
         first = live.current.version
-        app = create_app(live, store, Limits(refresh_s=0.01))
+        app = create_app(live, Limits(refresh_s=0.01))
         with TestClient(app, base_url=HERE) as client:
             move(link, exports[1])
             versions = (client.post("/recommend", json={"history": []}) for _ in range(3000))

@@ -15,7 +15,7 @@ SECRET = "ann-of-green-gables"
 
 @pytest.fixture
 def client(live, store):
-    with TestClient(create_app(live, store), base_url="http://127.0.0.1") as client:
+    with TestClient(create_app(live), base_url="http://127.0.0.1") as client:
         yield client
 
 

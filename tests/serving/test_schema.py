@@ -23,7 +23,7 @@ CHECKS = (
 
 @pytest.fixture
 def described(live, store):
-    app = create_app(live, store, Limits(hosts=("*",)))
+    app = create_app(live, Limits(hosts=("*",)))
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 

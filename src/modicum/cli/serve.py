@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from modicum.exported import Exported
+    from modicum.serving.engine import Engine
     from modicum.serving.keys import Keys
     from modicum.serving.shell import Limits
 
@@ -21,9 +26,11 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    store: str = "history.sqlite",
+    store: Annotated[str, Parameter(env_var="MODICUM_STORE")] = "history.sqlite",
     kept: int = 1_000,
     threads: int = 1,
+    recall: float | None = None,
+    barred: Path | None = None,
     keys: Path | None = None,
     rate: float | None = None,
     budget_s: float = 0.5,
@@ -38,9 +45,14 @@ def serve(
         model: a folder that ``modicum export`` or ``modicum fit`` has written, or a link to one.
         host: address to listen on; beyond this machine's own, requests need a key.
         port: to listen on.
-        store: SQLite file of the histories; made if it is not there.
+        store: of the histories: a SQLite file, made if it is not there, or the url of a Redis or
+            Valkey server, which is best given in the environment if it holds a password.
         kept: events that are kept of each user.
-        threads: of the encoder.
+        threads: of the encoder and of the search.
+        recall: share of the ten best items to be found at least, such as 0.98, where fewer are
+            found faster in a large catalogue; if not given, the search is exact.
+        barred: CSV file of items that are never recommended, with a column ``item`` and, where items
+            have domains, ``domain``; read when a model is.
         keys: file of keys, of which every request needs one; ``modicum keys`` makes it.
         rate: requests a second that each caller may make; if not given, any number.
         budget_s: seconds until popularity answers in place of the model.
@@ -49,10 +61,13 @@ def serve(
     import uvicorn
 
     from modicum.errors import SettingError
+    from modicum.serving.app import create_app
     from modicum.serving.keys import Keys
+    from modicum.serving.live import Live, Source
     from modicum.serving.observing import log_to_stderr
     from modicum.serving.shell import LOOPBACK as NAMES
     from modicum.serving.shell import Limits
+    from modicum.serving.store import open_store
 
     beyond = host not in LOOPBACK
     if beyond and keys is None:
@@ -68,7 +83,10 @@ def serve(
         if _predicts(model):
             app, method = _predicting(model, limits, held)
         else:
-            app, method = _recommending(opened, model, threads, store, kept, limits, held)
+            histories = opened.enter_context(open_store(store, kept=kept))
+            build = partial(_engine, recall=recall, threads=threads, barred=barred)
+            live = opened.enter_context(Live(Source(model, threads=threads), histories, build))
+            app, method = create_app(live, limits, keys=held), live.current.method
         print(f"{method} at http://{host}:{port}, its description at /docs", flush=True)
         uvicorn.run(
             app,
@@ -107,19 +125,10 @@ def _predicting(model: Path, limits: Limits, keys: Keys | None) -> tuple[FastAPI
     return create_predict_app(predictor, limits, keys=keys), saved.name
 
 
-def _recommending(
-    opened: ExitStack,
-    model: Path,
-    threads: int,
-    store: str,
-    kept: int,
-    limits: Limits,
-    keys: Keys | None,
-) -> tuple[FastAPI, str]:
-    from modicum.serving.app import create_app
-    from modicum.serving.live import Live, Source
-    from modicum.serving.sqlite_store import SQLiteStore
+def _engine(model: Exported, *, recall: float | None, threads: int, barred: Path | None) -> Engine:
+    """Return the engine of a model; what is barred is read anew for each."""
+    from modicum.serving.engine import Engine
+    from modicum.serving.rules import read_barred
 
-    live = opened.enter_context(Live(Source(model, threads=threads)))
-    histories = opened.enter_context(SQLiteStore(store, kept=kept))
-    return create_app(live, histories, limits, keys=keys), live.current.method
+    rows = None if barred is None else read_barred(barred, model.vocabulary).rows
+    return Engine(model, recall=recall, threads=threads, barred=rows)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import FastAPI, Path, status
+from fastapi import FastAPI, Path, Response, status
 
 from modicum.serving.keys import Keys
 from modicum.serving.live import Live
@@ -24,30 +25,23 @@ from modicum.serving.messages import (
     Recommendations,
 )
 from modicum.serving.observing import Metrics
-from modicum.serving.recommending import Recommending
+from modicum.serving.recommending import Recommending, told
 from modicum.serving.shell import Limits, shell
-from modicum.serving.store import Event, HistoryStore
+from modicum.serving.store import Event
 
 UserId = Annotated[str, Path(min_length=1, max_length=LONGEST_ID)]
 
 
-def create_app(
-    live: Live,
-    store: HistoryStore,
-    limits: Limits | None = None,
-    *,
-    keys: Keys | None = None,
-) -> FastAPI:
-    """Return the application for a model and a store; it closes neither.
+def create_app(live: Live, limits: Limits | None = None, *, keys: Keys | None = None) -> FastAPI:
+    """Return the application for a model and its store; it closes neither.
 
     Args:
         live: what recommends.
-        store: where histories are.
         limits: on time and load.
         keys: of which every request needs one; None: none does.
     """
-    limits, metrics = limits or Limits(), Metrics()
-    recommending = Recommending(live, store, budget_s=limits.budget_s, waiting=limits.waiting)
+    limits, metrics, store = limits or Limits(), Metrics(), live.store
+    recommending = Recommending(live, budget_s=limits.budget_s, waiting=limits.waiting)
     clock = Clock()
     live.observe = metrics.batch.observe
     metrics.model.info(live.current.described)
@@ -71,11 +65,11 @@ def create_app(
         check=store.check,
     )
 
-    @app.post("/recommend")
-    async def recommend(ask: Ask) -> Recommendations:
-        answer = await recommending.answer(ask)
+    @app.post("/recommend", response_model=Recommendations)
+    async def recommend(ask: Ask) -> Response:
+        answer, loaded = await recommending.answer(ask)
         metrics.answers.labels(answer.source, answer.reason or "").inc()
-        return answer
+        return Response(json.dumps(told(answer, loaded)), media_type="application/json")
 
     @app.post("/events", status_code=status.HTTP_201_CREATED)
     async def keep(new: NewEvents) -> Kept:
