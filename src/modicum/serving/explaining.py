@@ -40,7 +40,7 @@ class Explainer:
     def __init__(self, model: Exported) -> None:
         self._model = model
         domains = model.vocabulary.domains
-        self._means = {None: model.items.mean(0, dtype=np.float64)}
+        self._means: dict[int | None, np.ndarray] = {None: model.items.mean(0, dtype=np.float64)}
         for code in range(len(model.vocabulary.domain_names)):
             self._means[code] = model.items[domains == code].mean(0, dtype=np.float64)
 

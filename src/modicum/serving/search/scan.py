@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,7 +164,7 @@ class Kept:
         self._raise()
         query, position, _ = self._found[0]
         bounds = np.searchsorted(query, np.arange(len(self._wanted) + 1))
-        return [position[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [position[a:b] for a, b in pairwise(bounds)]
 
     def _raise(self) -> None:
         """Raise the least key that counts, by what has been found, and drop what is below."""
