@@ -8,23 +8,20 @@ of the ten best of the whole catalogue; PyTorch, the float32 export and the int8
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import protocol
 import torch
+from unfitted import started
 
 import modicum as mo
 from modicum.compression.onnx import export, load_onnx
 from modicum.compression.parity import require_close
-from modicum.data.vocabulary import Vocabulary
 from modicum.exported import FILES
-from modicum.methods.network import Catalogue
 from modicum.methods.recommender import Recommender
 from modicum.training.batches import Batch
 
@@ -36,36 +33,20 @@ MODELS = {
 }
 
 
-def started(model: Any) -> Recommender:
-    """Give a model random weights for a catalogue of ``items``, in place of fitting it."""
-    torch.manual_seed(0)
-    ids = pl.Series(np.arange(task["items"]))
-    model._begin(Catalogue(Vocabulary(ids), np.ones(task["items"] + 1, dtype=np.int64)))
-    model.fitted_network.eval()
-    model.lineage, model.training_log = {}, []
-    return model
-
-
 def encode(model: Recommender, items: torch.Tensor) -> None:
     with torch.inference_mode():
         model.fitted_network.encode(Batch(items))
 
 
-def in_turn(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Return the median milliseconds of each call, made in turn after one of each to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(task["calls"] + 1):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: 1000 * statistics.median(values[1:]) for name, values in seconds.items()}
+def median_ms(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    seconds = protocol.in_turn(calls, task["calls"])
+    return {name: 1000 * statistics.median(own) for name, own in seconds.items()}
 
 
 figures: dict[str, Any] = {}
 rows = np.random.default_rng(0).integers(1, task["items"] + 1, (1, task["length"]))
 for kind, unfitted in MODELS.items():
-    arms = {"torch": started(unfitted)}
+    arms = {"torch": started(unfitted, task["items"])}
     sizes = {}
     with tempfile.TemporaryDirectory() as place:
         for precision in ("float32", "int8"):
@@ -83,8 +64,8 @@ for kind, unfitted in MODELS.items():
             "bytes": sizes,
             "bytes_ratio": sizes["int8"] / sizes["float32"],
             "parity": require_close(*networks, task["length"]),
-            "encode_ms": in_turn(encoding),
-            "recommend_ms": in_turn(asking),
+            "encode_ms": median_ms(encoding),
+            "recommend_ms": median_ms(asking),
         }
 
 protocol.report(

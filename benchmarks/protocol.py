@@ -92,6 +92,19 @@ def timed(call: Callable[[], Any], times: int) -> tuple[list[float], Any]:
     return seconds, result
 
 
+def in_turn(calls: dict[str, Callable[[], Any]], times: int) -> dict[str, list[float]]:
+    """Make each call once to warm up, then all in turn (A B C A B C ...); return their seconds."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(times):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
 def report(*packages: str, **figures: Any) -> None:
     """Print the result of this script, with the versions of the packages it measured."""
     versions = {name: version(name) for name in packages}

@@ -50,6 +50,9 @@ RATIOS = (
     *("inference_1_ratio", "inference_64_ratio", "exported_1_ratio", "exported_64_ratio"),
     *("macd_epoch_ratio", "imvae_epoch_ratio", "macd_cold_ratio", "imvae_cold_ratio"),
     *("induced_field_ratio", "plain_field_ratio", "dynamic_epoch_ratio"),
+    *("exact_1_median_ratio", "exact_1_p99_ratio", "exact_64_median_ratio", "exact_64_p99_ratio"),
+    *("inverted_1_median_ratio", "inverted_1_p99_ratio", "recall"),
+    *("sasrec_encoder_ratio", "gru4rec_encoder_ratio", "bert4rec_encoder_ratio"),
 )
 FIGURES = (*COSTS, *RATES, *RATIOS, "ndcg", "cpu_share")
 
@@ -223,6 +226,31 @@ def oversample() -> Benchmark:
     return Benchmark(arms, 3)
 
 
+TRAINED = "runs/experiments/beauty/sasrec-0/model"
+"""SASRec of ``experiments/beauty.toml``: its item vectors are what catalogues are made from."""
+
+
+def topk(num_items: int, table: str, recall: float, *, long: bool = False) -> Benchmark:
+    """The ten best of many items; searches and torch take turns within one process."""
+
+    def arms(file: str, round_: int) -> list[Arm]:
+        task = {"model": TRAINED, "items": num_items, "table": table}
+        task["least_recall"] = recall
+        return [script("modicum", OURS, "topk.py", **task, calls=200, seed=round_)]
+
+    return Benchmark(arms, 1, long=long)
+
+
+def encoder() -> Benchmark:
+    """Exported encoders and eager torch take turns within one process."""
+
+    def arms(file: str, round_: int) -> list[Arm]:
+        task = {"items": 10_000, "length": 50, "calls": 300, "histories": 200, "seed": round_}
+        return [script("modicum", OURS, "encoder.py", **task)]
+
+    return Benchmark(arms, 1)
+
+
 def imports() -> Benchmark:
     """Whole processes, from start to exit."""
     statements = {
@@ -254,6 +282,11 @@ BENCHMARKS = {
     "set-attention": set_attention(),
     "dynamic-weights": dynamic_weights(),
     "oversample": oversample(),
+    "topk-100k": topk(100_000, "tiled", 0.98, long=True),
+    "topk-1m": topk(1_000_000, "tiled", 0.98, long=True),
+    "topk-1m-unclustered": topk(1_000_000, "unclustered", 0.98, long=True),
+    "topk-10m": topk(10_000_000, "tiled", 0.985, long=True),
+    "encoder": encoder(),
     "import": imports(),
 }
 
