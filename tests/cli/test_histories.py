@@ -13,7 +13,6 @@ KINDS = {
     "text": [Event(f"e{n}", "ann", text, n / 3, text, text) for n, text in enumerate(TEXTS)],
     "numbers": [Event(str(n), f"0{n % 3}", n - 5, 1e9 + n / 7) for n in range(20)],
     "both": [Event("1", "ann", 17, 0.5), Event("2", "ann", "17", 1.5), Event("3", "b", 2**70, 0.0)],
-    "none": [],
 }
 
 
@@ -40,7 +39,7 @@ def fill(store: str, events: list[Event]) -> list[Event]:
 def test_what_is_exported_is_imported_as_it_was(tmp_path, kind, suffix, monkeypatch, capsys):
     monkeypatch.setattr(transfer, "PIECE", 4)
     store, copy = str(tmp_path / "a.sqlite"), str(tmp_path / "b.sqlite")
-    events, out = fill(store, KINDS[kind]), tmp_path / f"out.{suffix}"
+    events, out = fill(store, KINDS[kind]), tmp_path / f"out [1].{suffix}"
     assert main(["histories", "export", store, str(out)]) == 0
     assert f"wrote {len(events)} events" in capsys.readouterr().out
     assert out.stat().st_mode & 0o077 == 0
@@ -49,6 +48,15 @@ def test_what_is_exported_is_imported_as_it_was(tmp_path, kind, suffix, monkeypa
         assert main(["histories", "import", copy, str(out)]) == 0
         assert f"{new} events of" in capsys.readouterr().out
     assert held(copy) == events
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_an_empty_store_is_exported_and_imported(tmp_path, suffix):
+    store, out = str(tmp_path / "history.sqlite"), str(tmp_path / f"out.{suffix}")
+    assert fill(store, []) == []
+    assert main(["histories", "export", store, out]) == 0
+    assert main(["histories", "import", store, out]) == 0
+    assert held(store) == []
 
 
 def test_a_store_goes_through_a_file_into_a_store_of_another_kind(store, tmp_path):

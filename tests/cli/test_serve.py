@@ -102,7 +102,7 @@ def send(port: int, number: int) -> None:
     assert answer[1]["sent"] == AT_ONCE
 
 
-def test_no_acknowledged_event_is_lost_or_doubled_by_a_kill(saved, exported, store):
+def test_no_acknowledged_event_is_lost_or_doubled_by_a_kill(exported, store):
     acknowledged = []
 
     def try_to_send(port: int, number: int) -> None:
@@ -110,7 +110,7 @@ def test_no_acknowledged_event_is_lost_or_doubled_by_a_kill(saved, exported, sto
             send(port, number)
             acknowledged.append(number)
 
-    with serving(saved, store) as (server, port), ThreadPoolExecutor(8) as pool:
+    with serving(exported, store) as (server, port), ThreadPoolExecutor(8) as pool:
         sent = [pool.submit(try_to_send, port, number) for number in range(REQUESTS)]
         while len(acknowledged) < REQUESTS // 4 and not all(done.done() for done in sent):
             time.sleep(0.005)
@@ -127,8 +127,8 @@ def test_no_acknowledged_event_is_lost_or_doubled_by_a_kill(saved, exported, sto
     assert len(kept(store)) == len(set(kept(store))) == REQUESTS * AT_ONCE
 
 
-def test_kills_of_the_stores_server_are_got_over_by_sending_again(exported, redis_server):
-    with serving(exported, redis_server.url) as (_, port), ThreadPoolExecutor(8) as pool:
+def test_kills_of_the_stores_server_are_got_over_by_sending_again(saved, redis_server):
+    with serving(saved, redis_server.url) as (_, port), ThreadPoolExecutor(8) as pool:
         sent = [pool.submit(send, port, number) for number in range(REQUESTS)]
         for share in (0.25, 0.5):
             while sum(done.done() for done in sent) < share * REQUESTS:

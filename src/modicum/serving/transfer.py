@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +43,7 @@ WRITERS: dict[str, Callable[[pl.LazyFrame, Path], object]] = {
 SCANNERS: dict[str, Callable[[Path], pl.LazyFrame]] = {
     ".parquet": lambda path: pl.scan_parquet(path, glob=False),
     ".csv": lambda path: pl.scan_csv(path, schema=COLUMNS, glob=False),
-    ".jsonl": lambda path: pl.scan_ndjson(path, schema=COLUMNS, glob=False),
+    ".jsonl": lambda path: pl.scan_ndjson(glob.escape(str(path)), schema=COLUMNS),
 }
 
 
@@ -92,7 +93,7 @@ def holds_histories(path: str | Path) -> bool:
     path = Path(path)
     try:
         if path.suffix == ".parquet":
-            return list(pl.read_parquet_schema(path)) == list(COLUMNS)
+            return list(pl.scan_parquet(path, glob=False).collect_schema()) == list(COLUMNS)
         with path.open(encoding="utf-8") as lines:
             first = lines.readline()
         if path.suffix == ".csv":
