@@ -32,7 +32,7 @@ class RedisServer:
         folder: of its files; its path is short, as that of a socket must be.
     """
 
-    PATIENCE_S = 60.0
+    PATIENCE_S = 180.0
 
     def __init__(self, program: str, folder: Path) -> None:
         self.program, self.folder = program, folder

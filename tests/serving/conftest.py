@@ -16,7 +16,7 @@ from modicum.exported import Exported
 from modicum.methods.recommender import Recommender
 from modicum.serving.store import open_store
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 """No test waits so long, however busy the machine, unless it has failed."""
 
 
