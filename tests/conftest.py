@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -32,7 +33,7 @@ class RedisServer:
         folder: of its files; its path is short, as that of a socket must be.
     """
 
-    PATIENCE_S = 60.0
+    PATIENCE_S = 180.0
 
     def __init__(self, program: str, folder: Path) -> None:
         self.program, self.folder = program, folder
@@ -49,7 +50,11 @@ class RedisServer:
         (self.folder / "socket").unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.program, *flags], stdout=log, cwd=self.folder, restore_signals=False
+                [self.program, *flags],
+                stdout=log,
+                cwd=self.folder,
+                restore_signals=False,  # a file that may not grow is then an error, not a death
+                start_new_session=True,
             )
         deadline = time.monotonic() + self.PATIENCE_S
         with valkey.Valkey.from_url(self.url) as client:
@@ -63,8 +68,9 @@ class RedisServer:
                 time.sleep(0.01)
 
     def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
+        """Kill the server, and the process that rewrites its log if there is one."""
+        if self.process is not None and self.process.returncode is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
 
@@ -89,7 +95,7 @@ def redis_server(redis_program: str):
 
 
 def _running(program: str):
-    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+    with tempfile.TemporaryDirectory(prefix="redis-", ignore_cleanup_errors=True) as folder:
         server = RedisServer(program, Path(folder))
         try:
             server.start()

@@ -17,7 +17,7 @@ from modicum.methods.recommender import Recommender
 from modicum.serving.live import Live, Source
 from modicum.serving.store import HistoryStore, open_store
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 """No test waits so long, however busy the machine, unless it has failed."""
 
 

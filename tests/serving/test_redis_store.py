@@ -14,7 +14,7 @@ from modicum.errors import MissingExtraError, SettingError, StoreError
 from modicum.serving.redis_store import RedisStore
 from modicum.serving.store import Event, open_store
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 BRIEF_S = 0.2
 SECRET = "p4ss/w?rd"
 

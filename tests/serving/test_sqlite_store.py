@@ -187,7 +187,7 @@ def test_on_a_full_disk_nothing_acknowledged_is_lost_and_writing_goes_on_with_mo
             store.append([event(str(number), time=number, item="x" * 10_000)])
             acknowledged.append(str(number))
 
-    with SQLiteStore(path, timeout_s=60) as store:
+    with SQLiteStore(path, timeout_s=180) as store:
         with files_of_at_most(300_000), pytest.raises(StoreError, match="failed"):
             fill(store, 0)
         assert 0 < len(acknowledged) < 100

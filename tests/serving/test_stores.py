@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modicum.errors import SettingError, StoreError
 from modicum.serving.store import Event, open_store
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 ODD = [
     *("..", ".", "a/../b", "/", "a%2F..%2Fb", "%00", " ", "\t"),
     *("nul\0within", "line\nfeed", "\r\n"),
@@ -24,7 +24,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from modicum.serving.store import Event, open_store
 
-with open_store(sys.argv[1], timeout_s=60) as store, ThreadPoolExecutor(4) as pool:
+with open_store(sys.argv[1], timeout_s=180) as store, ThreadPoolExecutor(4) as pool:
     def add(number):
         return store.append([Event(f"{n}", f"u{n % 3}", n, 1.0 * n) for n in (number, number + 1)])
     print(sum(pool.map(add, range(200))))
