@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -60,60 +62,72 @@ def run(
         workers: processes; None: as many as the cluster has processors.
         cluster: address of a cluster; None: this machine, and nothing listens beyond it.
     """
-    ray = _ray()
-    _connect(ray, workers, cluster)
+    with _settings(local=cluster is None):
+        ray = _connected(workers, cluster)
+        try:
+            count = workers or int(ray.cluster_resources().get("CPU", 1))
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = False
+            jobs = ray.data.from_items(
+                [{"shard": shard} for shard in which], override_num_blocks=len(which)
+            )
+            parts = jobs.map_batches(
+                Scorer,
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=min(count, len(which))),
+                num_cpus=1,
+                fn_constructor_args=(str(model), shards, ask, str(out)),
+            )
+            for row in parts.iter_rows():
+                yield Part(**row)
+        except Exception as error:
+            raise _cause(error) from None
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _settings(*, local: bool) -> Iterator[None]:
+    """Give Ray what it reads from the environment; a local one listens on loopback, with a token."""
+    settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+    if local:
+        settings |= {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux as well: one machine, loopback
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
-        count = workers or int(ray.cluster_resources().get("CPU", 1))
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        jobs = ray.data.from_items(
-            [{"shard": shard} for shard in which], override_num_blocks=len(which)
-        )
-        parts = jobs.map_batches(
-            Scorer,
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(count, len(which))),
-            num_cpus=1,
-            fn_constructor_args=(str(model), shards, ask, str(out)),
-        )
-        for row in parts.iter_rows():
-            yield Part(**row)
-    except ModicumError:
-        raise
-    except Exception as error:
-        raise _cause(error) from None
+        yield
     finally:
-        ray.shutdown()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+def _connected(workers: int | None, cluster: str | None) -> Any:
+    """Return Ray, connected to a cluster or started here."""
     try:
+        ray = import_module("ray")
         import_module("ray.data")
-        return import_module("ray")
     except ImportError:
         raise MissingExtraError("scale", "ray", "The engine 'ray'") from None
-
-
-def _connect(ray: Any, workers: int | None, cluster: str | None) -> None:
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        if cluster is not None:
-            ray.init(address=cluster, **quiet)
+        if cluster is None:
+            ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
         else:
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
+            ray.init(address=cluster, **quiet)
     except Exception as error:
         where = cluster or "this machine"
         raise ResourceError(
             f"Ray cannot be reached at {where} ({error}); check the address with 'ray status'"
         ) from None
+    return ray
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -124,4 +138,7 @@ def _cause(error: BaseException) -> BaseException:
             return found
         inner = getattr(found, "cause", None)
         found = inner if isinstance(inner, BaseException) else found.__cause__
-    return ResourceError(f"Ray gave up: {' '.join(str(error).split())[:500]}; the same command goes on")
+    said = " ".join(str(error).split())[:500]
+    return ResourceError(
+        f"Ray gave up ({said}); what is done is kept, and the same command goes on from there"
+    )

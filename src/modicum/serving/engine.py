@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from modicum.data.windows import input_starts
 from modicum.exported import Exported
 
 Source = Literal["model", "popularity"]
@@ -94,9 +95,11 @@ class Engine:
         return self._best(scores, query.k, False, int((rows < 1).sum()))
 
     def _padded(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Return (B, L) the latest rows of histories, pads (0) at the end."""
-        latest = [history[-self.model.length :] for history in histories]
-        lengths = np.array([len(history) for history in latest])
+        """Return (B, L) the rows of histories that the model reads, pads (0) at the end."""
+        ends = np.array([len(history) for history in histories])
+        starts = input_starts(np.zeros_like(ends), ends, self.model.length)
+        latest = [history[start:] for history, start in zip(histories, starts, strict=True)]
+        lengths = ends - starts
         matrix = np.zeros((len(latest), lengths.max()), dtype=np.int64)
         matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = np.concatenate(latest)
         return matrix

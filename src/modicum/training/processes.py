@@ -43,6 +43,12 @@ class Processes:
         if self.size > 1:
             distributed.barrier()
 
+    def leave(self) -> None:
+        """Leave the group when all processes are done."""
+        if self.size > 1:
+            self.wait()
+            distributed.destroy_process_group()
+
     def total(self, values: list[float]) -> list[float]:
         """Return the sum of each value over all processes."""
         if self.size == 1:
