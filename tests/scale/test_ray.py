@@ -46,15 +46,17 @@ def actors(root: int) -> list[int]:
 
 
 @needs_ray
-def test_ray_writes_the_bytes_of_the_stream_though_a_worker_is_killed(
-    model, events, tmp_path
-):
+def test_ray_writes_the_bytes_of_the_stream_though_a_worker_is_killed(model, events, tmp_path):
     out = tmp_path / "ray"
     command = [sys.executable, "-m", "modicum", "score", str(model), str(events), "--out", str(out)]
     command += [word for role, name in ROLES.items() for word in (f"--{role}", name)]
     command += ["--engine", "ray", "--workers", "2", "--partitions", str(SHARDS)]
-        run = subprocess.Popen(
-        command, env=os.environ | {"RAY_worker_niceness": "0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    run = subprocess.Popen(
+        command,
+        env=os.environ | {"RAY_worker_niceness": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + PATIENCE_S
     while not list(out.glob("part-*")) and run.poll() is None and time.monotonic() < deadline:
@@ -68,7 +70,13 @@ def test_ray_writes_the_bytes_of_the_stream_though_a_worker_is_killed(
     log = mo.read_events(events, **ROLES)
     stream = tmp_path / "stream"
     done = score(
-        model, log, stream, Ask(), digest=fingerprint(str(events)), partitions=SHARDS, progress=False
+        model,
+        log,
+        stream,
+        Ask(),
+        digest=fingerprint(str(events)),
+        partitions=SHARDS,
+        progress=False,
     )
     assert f"{done.rows:,} scores of {done.users:,} users" in said
     names = {path.name for path in stream.iterdir()}

@@ -60,7 +60,7 @@ def run_again(workers: int) -> int:
             max_restarts=0,
             monitor_interval=0.1,
             logs_specs=DefaultLogsSpecs(
-                log_dir=folder, redirects={rank: Std.ALL for rank in range(1, workers)}
+                log_dir=folder, redirects=dict.fromkeys(range(1, workers), Std.ALL)
             ),
         )
         try:
