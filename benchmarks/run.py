@@ -44,14 +44,18 @@ STRICT = {"head": "float32", "attention_dropout": 0.2}
 FAST = {"head": "bfloat16", "precision": "bfloat16", "attention_dropout": 0.0}
 
 COSTS = ("epoch_s", "fit_s", "fit_cpu_s", "seconds", "construct_s", "peak_mb", "added_mb")
-RATES = ("recommended_users_per_s", "evaluated_users_per_s", "rows_per_s")
+RATES = (
+    *("recommended_users_per_s", "evaluated_users_per_s", "rows_per_s"),
+    *("split_events_per_s", "scored_events_per_s", "scored_users_per_s"),
+)
 RATIOS = (
     *("training_last_ratio", "training_all_ratio"),
     *("inference_1_ratio", "inference_64_ratio", "exported_1_ratio", "exported_64_ratio"),
     *("macd_epoch_ratio", "imvae_epoch_ratio", "macd_cold_ratio", "imvae_cold_ratio"),
     *("induced_field_ratio", "plain_field_ratio", "dynamic_epoch_ratio"),
 )
-FIGURES = (*COSTS, *RATES, *RATIOS, "ndcg", "cpu_share")
+SIZES = ("shard_bytes_per_event", "score_bytes_per_row")
+FIGURES = (*COSTS, *RATES, *RATIOS, *SIZES, "ndcg", "cpu_share")
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,20 @@ def dynamic_weights() -> Benchmark:
     return Benchmark(arms, 1, IMPRESSIONS)
 
 
+def scoring() -> Benchmark:
+    """A whole log through SASRec, in one process; an arm for each size of the catalogue."""
+
+    def arms(file: str, round_: int) -> list[Arm]:
+        model = {"dim": 64, "layers": 2, "heads": 2, "length": 50}
+        task = {"users": 50_000, "events_per_user": 20, "shards": 5, "k": 10, "model": model}
+        return [
+            script(f"modicum {items:,} items", OURS, "scoring.py", **task, items=items, seed=round_)
+            for items in (10_000, 100_000)
+        ]
+
+    return Benchmark(arms, 3)
+
+
 def oversample() -> Benchmark:
     """Oversamplers on 100,000 rows of 50 features, one in a hundred of the rare class."""
     peer = PEERS["smote-variants"]
@@ -254,6 +272,7 @@ BENCHMARKS = {
     "set-attention": set_attention(),
     "dynamic-weights": dynamic_weights(),
     "oversample": oversample(),
+    "scoring": scoring(),
     "import": imports(),
 }
 
