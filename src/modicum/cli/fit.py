@@ -68,12 +68,8 @@ def fit_method(
     if (out / MODEL).exists():
         print(f"{out} holds this very run, fitted; judge it with: modicum evaluate {out}")
         return 0
-    kept = f"what was learnt is kept in {out}; the same command goes on from there"
     if again:
-        try:
-            return run_again(workers)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(kept) from None
+        return run_again(workers)
     parts = run.load_split()
     print(parts.audit.brief)
     train = parts.train
@@ -84,7 +80,9 @@ def fit_method(
     try:
         model.fit(train, validation=parts.validation, seed=seed, folder=out / CHECKPOINT)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(kept) from None
+        raise KeyboardInterrupt(
+            f"what was learnt is kept in {out}; the same command goes on from there"
+        ) from None
     if processes.leads:
         _save(model, out)
     processes.leave()

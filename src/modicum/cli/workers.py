@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import modicum
 from modicum.errors import ResourceError, SettingError
 
 
@@ -21,7 +22,8 @@ def starts_others(workers: int) -> bool:
         raise SettingError(f"workers={workers} must be 1 or more")
     if workers == 1 or "WORLD_SIZE" in os.environ:
         return False
-    if Path(sys.argv[0]).stem not in ("modicum", "__main__"):
+    program = Path(sys.argv[0])
+    if program.stem != "modicum" and program != Path(modicum.__file__).with_name("__main__.py"):
         raise SettingError(
             f"workers={workers} starts this very command again, and this process was not started "
             "by it; call it as modicum fit ..."
@@ -32,7 +34,8 @@ def starts_others(workers: int) -> bool:
 def run_again(workers: int) -> int:
     """Run this process's command line in ``workers`` processes; return what the first returned.
 
-    The first one prints and saves. Ctrl-C stops all of them after the same batch.
+    The first one prints and saves. Ctrl-C stops all of them after the same batch. They meet in
+    files, because torch's own store would listen on every address of the machine.
 
     Raises:
         ResourceError: a process was ended from outside.
@@ -46,16 +49,22 @@ def run_again(workers: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher import LaunchConfig, elastic_launch
 
+    from modicum.training.processes import STORE
+
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // workers)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("agent.server.api", "multiprocessing.api"):
+        logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="modicum-") as folder:
+        os.environ[STORE] = str(Path(folder, "store"))
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=workers,
             run_id="modicum",
             rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
+            rdzv_endpoint=str(Path(folder, "rendezvous")),
+            rdzv_configs={"store_type": "file"},
             local_addr="127.0.0.1",
             max_restarts=0,
             monitor_interval=0.1,
@@ -65,8 +74,8 @@ def run_again(workers: int) -> int:
         )
         try:
             elastic_launch(config, sys.executable)("-m", "modicum", *sys.argv[1:])
-        except SignalException:
-            raise KeyboardInterrupt from None
+        except SignalException as stop:  # the first process has said what is kept
+            return 128 + stop.sigval
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             if failure.exitcode < 0:
