@@ -6,12 +6,13 @@
 import sys
 from typing import Any
 
-import modicum as mo
 import torch
 import uvicorn
 from fastapi import FastAPI
-from modicum.training.batches import Batch
 from pydantic import BaseModel
+
+import modicum as mo
+from modicum.training.batches import Batch
 
 model = mo.load(sys.argv[1])
 network = model.fitted_network.eval()

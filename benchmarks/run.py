@@ -44,7 +44,10 @@ STRICT = {"head": "float32", "attention_dropout": 0.2}
 FAST = {"head": "bfloat16", "precision": "bfloat16", "attention_dropout": 0.0}
 
 COSTS = ("epoch_s", "fit_s", "fit_cpu_s", "seconds", "construct_s", "peak_mb", "added_mb")
-RATES = ("recommended_users_per_s", "evaluated_users_per_s", "rows_per_s")
+RATES = (
+    *("recommended_users_per_s", "evaluated_users_per_s", "rows_per_s"),
+    *("split_events_per_s", "scored_events_per_s", "scored_users_per_s"),
+)
 RATIOS = (
     *("training_last_ratio", "training_all_ratio"),
     *("inference_1_ratio", "inference_64_ratio", "exported_1_ratio", "exported_64_ratio"),
@@ -54,7 +57,8 @@ RATIOS = (
     *("inverted_1_median_ratio", "inverted_1_p99_ratio", "recall"),
     *("sasrec_encoder_ratio", "gru4rec_encoder_ratio", "bert4rec_encoder_ratio"),
 )
-FIGURES = (*COSTS, *RATES, *RATIOS, "ndcg", "cpu_share")
+SIZES = ("shard_bytes_per_event", "score_bytes_per_row")
+FIGURES = (*COSTS, *RATES, *RATIOS, *SIZES, "ndcg", "cpu_share")
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,20 @@ def dynamic_weights() -> Benchmark:
     return Benchmark(arms, 1, IMPRESSIONS)
 
 
+def scoring() -> Benchmark:
+    """A whole log through SASRec, in one process; an arm for each size of the catalogue."""
+
+    def arms(file: str, round_: int) -> list[Arm]:
+        model = {"dim": 64, "layers": 2, "heads": 2, "length": 50}
+        task = {"users": 50_000, "events_per_user": 20, "shards": 5, "k": 10, "model": model}
+        return [
+            script(f"modicum {items:,} items", OURS, "scoring.py", **task, items=items, seed=round_)
+            for items in (10_000, 100_000)
+        ]
+
+    return Benchmark(arms, 3)
+
+
 def oversample() -> Benchmark:
     """Oversamplers on 100,000 rows of 50 features, one in a hundred of the rare class."""
     peer = PEERS["smote-variants"]
@@ -287,6 +305,7 @@ BENCHMARKS = {
     "topk-1m-unclustered": topk(1_000_000, "unclustered", 0.98, long=True),
     "topk-10m": topk(10_000_000, "tiled", 0.985, long=True),
     "encoder": encoder(),
+    "scoring": scoring(),
     "import": imports(),
 }
 

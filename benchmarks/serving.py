@@ -151,8 +151,9 @@ class Connection:
 def fitted(items: int, folder: Path) -> Path:
     """Return a saved SASRec over a catalogue, fitted for one epoch on clustered histories."""
     if not (folder / "config.json").exists():
-        import modicum as mo
         import polars as pl
+
+        import modicum as mo
 
         random = np.random.default_rng(0)
         length, num_users = 20, items // 20

@@ -1,6 +1,4 @@
-"""``python -m modicum VERB``."""
-
-from __future__ import annotations
+"""``python -m modicum``: the command line."""
 
 import sys
 

@@ -17,6 +17,7 @@ import polars as pl
 
 from modicum.data.fetching import sha256
 from modicum.data.vocabulary import Vocabulary
+from modicum.data.windows import input_starts
 from modicum.errors import BundleError, MissingExtraError
 
 FORMAT = 3
@@ -86,9 +87,11 @@ class Exported:
         return np.asarray(users)
 
     def encode_all(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Return user vectors (B, D) of histories of any length from 1, by their latest events."""
-        latest = [history[-self.length :] for history in histories]
-        lengths = np.array([len(history) for history in latest])
+        """Return user vectors (B, D) of histories of any length from 1, by the latest events that it reads."""
+        ends = np.array([len(history) for history in histories])
+        starts = input_starts(np.zeros_like(ends), ends, self.length)
+        latest = [history[start:] for history, start in zip(histories, starts, strict=True)]
+        lengths = ends - starts
         rows = np.zeros((len(latest), lengths.max()), dtype=np.int64)
         rows[np.arange(rows.shape[1]) < lengths[:, None]] = np.concatenate(latest)
         return self.encode(rows)

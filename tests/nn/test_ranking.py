@@ -50,6 +50,17 @@ def test_ties_go_to_the_lower_row_in_every_row_of_a_batch():
         assert torch.equal(rows, at[:, :k] + 1) and torch.equal(values, ordered[:, :k])
 
 
+@given(st.lists(scores_of_items, min_size=1, max_size=4), st.integers(1, 12))
+def test_tied_items_stand_in_the_order_of_their_rows(rows_of_scores, k):
+    width = max(map(len, rows_of_scores))
+    padded = [scores + [-math.inf] * (width - len(scores)) for scores in rows_of_scores]
+    _, found = best_items(torch.tensor(padded), k)
+    for scores, rows in zip(padded, found.tolist(), strict=True):
+        best = sorted(range(width), key=lambda at: -scores[at])
+        expected = [at + 1 for at in best if scores[at] != -math.inf][:k]
+        assert rows == expected + [0] * (k - len(expected))
+
+
 def test_a_table_has_no_row_for_padding():
     table = ItemTable(4, 3)
     assert sum(parameter.numel() for parameter in table.parameters()) == 12

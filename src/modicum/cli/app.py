@@ -31,6 +31,7 @@ from modicum.cli.predict import predict
 from modicum.cli.prune import prune
 from modicum.cli.recommend import recommend
 from modicum.cli.resample import resample
+from modicum.cli.score import score
 from modicum.cli.serve import serve
 from modicum.errors import ModicumError
 
@@ -50,6 +51,7 @@ VERBS: tuple[Callable[..., Any], ...] = (
     prune,
     recommend,
     resample,
+    score,
     serve,
 )
 

@@ -15,6 +15,7 @@ from cyclopts.config import Toml
 from modicum.cli.events import Roles, Targets
 from modicum.cli.methods import CONVERSION, RECOMMENDERS, find_methods, with_settings_of
 from modicum.cli.runs import CHECKPOINT, MODEL, Run, fingerprint
+from modicum.cli.workers import run_again, starts_others
 from modicum.errors import SettingError
 
 PAGE = "training.html"
@@ -32,9 +33,10 @@ def fit_method(
     targets: Literal["all", "first", "last"] = "all",
     on_error: Literal["raise", "skip"] = "raise",
     seed: int = 0,
+    workers: int = 1,
     config: Path | None = None,
     **settings: Any,
-) -> None:
+) -> int:
     """Fit a method and save it with what it was fitted on.
 
     Args:
@@ -45,11 +47,15 @@ def fit_method(
         targets: which of the later events of a user are predicted.
         on_error: stop at a broken row, or count it and keep it aside.
         seed: of everything random.
+        workers: processes that train together, started by torchrun; a batch is that of all of
+            them, so that what is learnt does not depend on their number.
         config: TOML file with any of these options; those of the command line win.
     """
-    from modicum.training.drawing import training_page
+    from modicum.training.processes import Processes
     from modicum.training.settings import TrainingFields
 
+    again = starts_others(workers)
+    processes = Processes.join()
     model = find_methods(*RECOMMENDERS)[method].load()(**settings)
     if isinstance(model, TrainingFields):
         model.check()
@@ -57,10 +63,13 @@ def fit_method(
     split: dict[str, Any] = {"by": by} | ({"targets": targets} if by == "time" else {})
     split |= (aim or Targets()).named()
     run = Run(method, settings, seed, events, named, on_error, split, fingerprint(events))
-    run.enter(out)
+    if processes.leads:
+        run.enter(out)
     if (out / MODEL).exists():
         print(f"{out} holds this very run, fitted; judge it with: modicum evaluate {out}")
-        return
+        return 0
+    if again:
+        return run_again(workers)
     parts = run.load_split()
     print(parts.audit.brief)
     train = parts.train
@@ -68,13 +77,22 @@ def fit_method(
         f"\nfit {method} on {train.num_events:,} events of {train.num_users:,} users with "
         f"{train.num_items:,} items"
     )
-    checkpoint = out / CHECKPOINT
     try:
-        model.fit(train, validation=parts.validation, seed=seed, folder=checkpoint)
+        model.fit(train, validation=parts.validation, seed=seed, folder=out / CHECKPOINT)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"what was learnt is kept in {out}; the same command goes on from there"
         ) from None
+    if processes.leads:
+        _save(model, out)
+    processes.leave()
+    return 0
+
+
+def _save(model: Any, out: Path) -> None:
+    from modicum.training.drawing import training_page
+
+    checkpoint = out / CHECKPOINT
     model.save(out)
     if model.training_log and find_spec("matplotlib"):
         training_page(model.name, model.training_log).write(out / PAGE)

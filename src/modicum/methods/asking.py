@@ -70,7 +70,7 @@ class Asked(ABC):
 
     def recommend(
         self,
-        histories: Sequence[Sequence[Any]] | None = None,
+        histories: Sequence[Sequence[Any]] | Histories | None = None,
         *,
         users: Sequence[Any] | None = None,
         k: int = 10,
@@ -86,7 +86,8 @@ class Asked(ABC):
 
         Args:
             histories: item ids, oldest first, one sequence for each query; an id that several
-                domains have is named as a pair (domain, id).
+                domains have is named as a pair (domain, id). Of a ``Histories``, each user is a
+                query of that name, and their events say the behaviours.
             users: ids of users seen in training, instead of histories.
             k: items for each query; fewer come back where the catalogue has no more.
             domain: recommend items of this domain; None: of all.
@@ -110,7 +111,9 @@ class Asked(ABC):
             raise DataError("give either histories=[[item, ...], ...] or users=[...]")
         if k < 1:
             raise DataError(f"k={k} must be 1 or more")
-        if histories is not None:
+        if isinstance(histories, Histories):
+            prefixes, names = self._inputs_of(histories), histories.user_ids
+        elif histories is not None:
             prefixes = inputs.of_items(
                 histories, self.vocabulary, behaviours, self.target_behaviour
             )
@@ -120,9 +123,7 @@ class Asked(ABC):
             if behaviours is not None:
                 raise DataError("behaviours belong to histories; those of users are known")
             prefixes, names = self._of_users(users), pl.Series(list(users))
-        if domain is not None:
-            code = self.vocabulary.domain_code(domain)
-            prefixes = dataclasses.replace(prefixes, domains=np.full(len(prefixes), code))
+        prefixes = self._asking_for(domain, prefixes)
         seen = inputs.without_auxiliary(prefixes) if exclude_seen else None
         found = [
             (queries, *best_items(scores, k)) for queries, scores in self._scores(prefixes, seen)
@@ -217,6 +218,31 @@ class Asked(ABC):
             seen=seen,
             item_domains=None if domains is None else torch.from_numpy(domains.astype(np.int64)),
         )
+
+    def knows(self, histories: Histories, domain: str | None = None) -> np.ndarray:
+        """Return (U,) whether there is something to read of each user; others get popularity.
+
+        Args:
+            histories: of any items.
+            domain: that is asked for; None: all.
+        """
+        read = self.read(self._asking_for(domain, self._inputs_of(histories)))
+        return read.ends > read.starts
+
+    def _asking_for(self, domain: str | None, prefixes: Prefixes) -> Prefixes:
+        if domain is None:
+            return prefixes
+        code = self.vocabulary.domain_code(domain)
+        return dataclasses.replace(prefixes, domains=np.full(len(prefixes), code))
+
+    def _inputs_of(self, histories: Histories) -> Prefixes:
+        """Return what all users did as inputs, in the numbering of this model."""
+        rows = self._rows_of(histories.vocabulary)[histories.item_rows]
+        auxiliary, names = None, histories.names.get("behaviour")
+        if self.target_behaviour is not None and names is not None:
+            targets = [code for code, name in enumerate(names) if name == self.target_behaviour]
+            auxiliary = ~np.isin(histories.columns["behaviour"], targets)
+        return Prefixes.of(rows, histories.offsets[:-1], histories.offsets[1:], auxiliary)
 
     def require_domain(self, prefixes: Prefixes) -> None:
         """Raise DataError unless queries say which domain they ask for, where there are domains."""

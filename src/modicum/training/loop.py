@@ -107,7 +107,9 @@ def train(
                         processes,
                     )
                     bar.advance(progress)
-                    interrupts.deliver()
+                    (held,) = processes.total([float(interrupts.held)])
+                    if held:  # all of them stop after the same batch
+                        raise KeyboardInterrupt
                     now = time.perf_counter()
                     if now - kept > CHECKPOINT_EVERY_S:
                         progress.seconds += now - resumed

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as distributed
 from torch import nn
+
+STORE = "MODICUM_PROCESSES"
+"""Variable that names the file where processes of one machine meet, in place of a port."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,21 @@ class Processes:
     @classmethod
     def join(cls) -> Processes:
         """Join the group that ``torchrun`` describes in the environment, or be alone."""
-        size = int(os.environ.get("WORLD_SIZE", "1"))
+        size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         if size > 1 and not distributed.is_initialized():
+            met: dict[str, Any] = {"init_method": "env://"}
+            if STORE in os.environ:
+                met = {
+                    "init_method": f"file://{os.environ[STORE]}",
+                    "world_size": size,
+                    "rank": rank,
+                }
             if torch.cuda.is_available():
                 torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-                distributed.init_process_group("cpu:gloo,cuda:nccl")
+                distributed.init_process_group("cpu:gloo,cuda:nccl", **met)
             else:
-                distributed.init_process_group("gloo")
-        return cls(int(os.environ.get("RANK", "0")), size)
+                distributed.init_process_group("gloo", **met)
+        return cls(rank, size)
 
     @property
     def leads(self) -> bool:
@@ -42,6 +53,12 @@ class Processes:
         """Return when all processes have come here."""
         if self.size > 1:
             distributed.barrier()
+
+    def leave(self) -> None:
+        """Leave the group when all processes are done."""
+        if self.size > 1:
+            self.wait()
+            distributed.destroy_process_group()
 
     def total(self, values: list[float]) -> list[float]:
         """Return the sum of each value over all processes."""
