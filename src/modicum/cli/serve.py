@@ -28,6 +28,7 @@ def serve(
     rate: float | None = None,
     budget_s: float = 0.5,
     log_requests: bool = False,
+    runs: Path | None = None,
 ) -> None:
     """Serve a recommender, exported or saved, or a saved model of a funnel or of ratings.
 
@@ -45,12 +46,14 @@ def serve(
         rate: requests a second that each caller may make; if not given, any number.
         budget_s: seconds until popularity answers in place of the model.
         log_requests: write a line of JSON to stderr for each request, without ids.
+        runs: folder of runs whose reports and audits the page shows.
     """
     import uvicorn
 
     from modicum.errors import SettingError
     from modicum.serving.keys import Keys
     from modicum.serving.observing import log_to_stderr
+    from modicum.serving.pages import add_page
     from modicum.serving.shell import LOOPBACK as NAMES
     from modicum.serving.shell import Limits
 
@@ -69,6 +72,7 @@ def serve(
             app, method = _predicting(model, limits, held)
         else:
             app, method = _recommending(opened, model, threads, store, kept, limits, held)
+        add_page(app, runs=runs)
         print(f"{method} at http://{host}:{port}, its description at /docs", flush=True)
         uvicorn.run(
             app,

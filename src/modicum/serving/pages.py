@@ -9,7 +9,6 @@ from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import Response
 from pydantic import BaseModel, StringConstraints
 
-from modicum import __version__
 from modicum.serving.messages import LONGEST_ID, Ask
 from modicum.serving.runs import RunAudit, RunComparison, RunList, RunReport, Runs
 
@@ -35,9 +34,6 @@ HEADERS = {
 }
 """Nothing from elsewhere, nothing inline, no text that becomes markup, in nobody's frame."""
 
-OPEN_PATHS = ("/", "/page/")
-"""The page itself and the files below: they hold no data, so a browser gets them without a key."""
-
 Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
 
 Found = TypeVar("Found")
@@ -46,17 +42,17 @@ Found = TypeVar("Found")
 class About(BaseModel):
     """What the page may ask of this server."""
 
-    version: str
-    runs: bool
-    metrics: bool
+    recommends: bool
     explains: bool
+    runs: bool
 
 
 def add_page(app: FastAPI, *, runs: Path | None = None) -> None:
     """Serve the page at ``/`` of an application, and the runs below a folder beside it.
 
     Args:
-        app: what :func:`modicum.serving.app.create_app` returned.
+        app: the application; what its key guard lets pass without a key is ``/`` and ``/page/``,
+            which hold no data.
         runs: folder whose folders are runs; None: the page shows none.
     """
     app.include_router(_files(app, with_runs=runs is not None))
@@ -77,11 +73,11 @@ def _files(app: FastAPI, *, with_runs: bool) -> APIRouter:
 
     @router.get("/page/about.json")
     async def about() -> About:
+        paths = {getattr(route, "path", "") for route in app.routes}
         return About(
-            version=__version__,
-            runs=with_runs,
-            metrics=any(getattr(route, "path", None) == "/metrics" for route in app.routes),
+            recommends="/recommend" in paths,
             explains="explain" in Ask.model_fields,
+            runs=with_runs,
         )
 
     @router.get("/page/{name}")

@@ -106,7 +106,7 @@ export function sparkline(values, title) {
   );
 }
 
-/** One dot for each value, the latest at the right, and named levels across. */
+/** One dot for each value, the latest at the right, and named levels across: {value, name, dy}. */
 export function dots(values, levels, title) {
   const largest = Math.max(...values, ...levels.map((level) => level.value)) * 1.15 || 1;
   const y = (value) => `${(100 - (100 * value) / largest).toFixed(2)}%`;
@@ -116,9 +116,9 @@ export function dots(values, levels, title) {
     { class: "dots", height: 150, role: "img", "aria-label": title },
     svg("line", { class: "base", x1: 0, x2: "100%", y1: "100%", y2: "100%" }),
     values.map((value, at) => svg("circle", { class: "series-0", cx: x(at), cy: y(value), r: 2.5 })),
-    levels.map(({ value, name }) => [
+    levels.map(({ value, name, dy }) => [
       svg("line", { class: "level", x1: 0, x2: "100%", y1: y(value), y2: y(value) }),
-      svg("text", { x: "100%", y: y(value), dy: -4, "text-anchor": "end" }, name),
+      svg("text", { x: "100%", y: y(value), dx: 8, dy }, name),
     ]),
   );
 }

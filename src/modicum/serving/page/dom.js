@@ -23,10 +23,9 @@ export function svg(name, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** A table in a region that scrolls by itself; cells are text or elements, numbers stand right. */
+/** A table in a region that scrolls by itself: heads are {text, kind}, cells text or elements. */
 export function table(caption, heads, rows) {
-  const cell = (value, column) =>
-    el("td", { class: heads[column].number ? "number" : null }, value);
+  const cell = (value, column) => el("td", { class: heads[column].kind }, value);
   return el(
     "div",
     { class: "scroll", role: "region", tabindex: "0", "aria-label": caption },
@@ -35,7 +34,7 @@ export function table(caption, heads, rows) {
       {},
       el("caption", {}, caption),
       el("thead", {}, el("tr", {}, heads.map((head) =>
-        el("th", { scope: "col", class: head.number ? "number" : null }, head.text)))),
+        el("th", { scope: "col", class: head.kind }, head.text)))),
       el("tbody", {}, rows.map((row) => el("tr", {}, row.map(cell)))),
     ),
   );

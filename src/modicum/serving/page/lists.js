@@ -4,7 +4,8 @@ import { byId, el, id, svg } from "./dom.js";
 
 const REASONS = 3;
 const EVENTS = 8;
-const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const DAY = new Intl.DateTimeFormat("en-CA"); // year-month-day
+const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
 export const keyOf = ({ item, domain }) => JSON.stringify([domain ?? null, item]);
 
@@ -39,7 +40,6 @@ export function drawItems(items, changed, chosen) {
           id(item.item),
           item.domain ? el("span", { class: "tag" }, item.domain) : null,
           changed ? mark(changed.by.get(keyOf(item))) : null,
-          because(item.because ?? []),
         ),
         el("span", { class: "score", title: "score" }, score(item.score)),
         el(
@@ -47,6 +47,7 @@ export function drawItems(items, changed, chosen) {
           { type: "button", class: "small", click: () => chosen(item, place), "aria-label": `Chosen: ${item.item}` },
           "Chosen",
         ),
+        because(item.because ?? []),
       )),
   );
 }
@@ -90,14 +91,24 @@ function score(value) {
   return Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(3);
 }
 
+/** The time of an event of today, the day of one before. */
+const when = (at) => (DAY.format(at) === DAY.format(new Date()) ? TIME : DAY).format(at);
+
+/** Draw past events, the latest first; null where they cannot be read. */
 export function drawEvents(events) {
+  if (events === null) {
+    byId("past-title").textContent = "History";
+    byId("events").replaceChildren(el("li", { class: "problem" }, "It cannot be read now."));
+    byId("all-events").hidden = true;
+    return;
+  }
   const rows = events.toReversed().map((event) => {
     const at = new Date(1000 * event.time);
     return el(
       "li",
       {},
       el("span", {}, id(event.item), event.domain ? el("span", { class: "tag" }, event.domain) : null),
-      el("time", { datetime: at.toISOString() }, TIME.format(at)),
+      el("time", { datetime: at.toISOString() }, when(at)),
     );
   });
   const all = byId("all-events");

@@ -3,19 +3,21 @@
 import * as api from "./api.js";
 import { dots, sparkline } from "./charts.js";
 import { byId, el, table } from "./dom.js";
-import { parse, quantile, read } from "./metrics.js";
+import { quantile, read } from "./metrics.js";
 
 const EVERY_MS = 2000;
 const SHOWN = 100;
 const READINGS = 61; // two minutes
 
-let counts = false; // whether the server has metrics
-let timer = null;
+let timer = null; // null: not in view; 0: a refresh is under way
 let measuring = false;
-const readings = []; // {at, ...read(...)}
+const readings = []; // what was read, each with its time
+
+let recommends = false;
 
 export function begin(server) {
-  counts = server.metrics;
+  recommends = server.recommends;
+  byId("measure").hidden = !recommends;
   byId("measure").addEventListener("click", measure);
   document.addEventListener("visibilitychange", () => {
     if (timer === null) return;
@@ -35,17 +37,13 @@ export function leave() {
 }
 
 async function refresh() {
-  timer = 0; // under way
-  if (counts) {
-    try {
-      readings.push({ at: performance.now(), ...read(parse(await api.metrics())) });
-      if (readings.length > READINGS) readings.shift();
-      drawServer();
-    } catch (refused) {
-      byId("server").replaceChildren(el("p", { class: "problem" }, refused.message));
-    }
-  } else {
-    byId("server").replaceChildren(el("p", { class: "note" }, "This server counts nothing at /metrics."));
+  timer = 0;
+  try {
+    readings.push({ at: performance.now(), ...read(await api.metrics()) });
+    if (readings.length > READINGS) readings.shift();
+    drawServer();
+  } catch (refused) {
+    byId("server").replaceChildren(el("p", { class: "problem" }, refused.message));
   }
   drawMine();
   if (timer === 0 && !document.hidden) timer = setTimeout(refresh, EVERY_MS);
@@ -57,8 +55,10 @@ async function measure() {
   byId("live-status").className = "note";
   byId("live-status").textContent = "Asking …";
   try {
-    for (let asked = 0; asked < 20; asked += 1) await api.recommend({ history: [], k: 10 });
-    byId("live-status").textContent = "Asked 20 times, one after the other.";
+    const { items } = await api.recommend({ history: [], k: 5 });
+    const history = items.map((x) => x.item);
+    for (let asked = 0; asked < 20; asked += 1) await api.recommend({ history, k: 10 });
+    byId("live-status").textContent = "Asked 20 times, one after the other, for a history of 5 popular items.";
   } catch (refused) {
     byId("live-status").className = "problem";
     byId("live-status").textContent = refused.message;
@@ -75,9 +75,10 @@ function percentile(values, share) {
 const ms = (value) => `${value < 100 ? value.toFixed(1) : Math.round(value).toLocaleString("en")} ms`;
 
 function drawMine() {
+  if (byId("mine").contains(document.activeElement)) return; // who reads here keeps their place
   const asked = api.requests.filter((x) => x.path === "POST /recommend").slice(-SHOWN).map((x) => x.ms);
   const paths = [...new Set(api.requests.map((x) => x.path))].sort();
-  const heads = [{ text: "request" }, ...["asked", "failed", "p50", "p95"].map((text) => ({ text, number: true }))];
+  const heads = [{ text: "request" }, ...["asked", "failed", "p50", "p95"].map((text) => ({ text, kind: "number" }))];
   const rows = paths.map((path) => {
     const found = api.requests.filter((x) => x.path === path);
     const times = found.map((x) => x.ms);
@@ -86,9 +87,9 @@ function drawMine() {
   });
   const levels = asked.length ? [0.5, 0.95].map((share) => {
     const value = percentile(asked, share);
-    return { value, name: `p${100 * share} ${ms(value)}` };
+    return { value, name: `p${100 * share} ${ms(value)}`, dy: share > 0.5 ? -1 : 9 };
   }) : [];
-  const title = `The latest ${asked.length} recommendations, a dot each. ${levels.map((x) => x.name).join(", ")}`;
+  const title = `The latest ${asked.length} recommendations, a dot each: ${levels.map((x) => x.name).join(", ")}`;
   byId("mine").replaceChildren(
     ...(asked.length ? [el("figure", { class: "chart" }, el("figcaption", {}, title), dots(asked, levels, title))] : []),
     table("Latency by kind of request", heads, rows),
@@ -97,34 +98,39 @@ function drawMine() {
 
 /** Tiles: the figure now, and its line over the last two minutes. */
 function drawServer() {
-  const steps = readings.slice(1).map((now, at) => ({ now, before: readings[at] }));
-  const rate = (what) => steps.map(({ now, before }) => (1000 * Math.max(now[what] - before[what], 0)) / (now.at - before.at));
   const last = readings.at(-1);
-  const first = readings[0];
-  const window = last.buckets && quantile(0.5, last.buckets, readings.length > 1 ? first.buckets : []) !== null ? first.buckets : [];
+  const steps = readings.slice(1).map((now, at) => ({ now, before: readings[at] }));
+  const rates = steps.map(({ now, before }) => (1000 * Math.max(now.requests - before.requests, 0)) / (now.at - before.at));
   const time = (share) => {
-    const seconds = last.buckets && quantile(share, last.buckets, window);
+    const seconds = quantile(share, last.buckets, readings[0].buckets) ?? quantile(share, last.buckets);
     return seconds === null ? "–" : ms(1000 * seconds);
   };
-  const fallback = last.answered ? `${((100 * last.fallback) / last.answered).toFixed(1)} %` : "–";
+  const count = (value) => value.toLocaleString("en");
+  const batch = last.passes ? (last.inPasses / last.passes).toFixed(1) : "–";
   const tiles = [
-    last.requests === null ? null : tile("Requests", `${(rate("requests").at(-1) ?? 0).toFixed(1)} /s`, `${last.requests.toLocaleString("en")} since it started`, rate("requests")),
-    last.buckets === null ? null : tile("Latency, median", time(0.5), `95 % within ${time(0.95)}`, null),
-    last.queue === null ? null : tile("Waiting", last.queue.toLocaleString("en"), "requests in the queue", readings.map((x) => x.queue)),
-    last.answered === null ? null : tile("Fallback", fallback, `${last.fallback.toLocaleString("en")} of ${last.answered.toLocaleString("en")} answers by popularity`, steps.map(({ now }) => now.fallback / (now.answered || 1))),
-  ].filter(Boolean);
+    tile("Requests", `${(rates.at(-1) ?? 0).toFixed(1)} /s`, `${count(last.requests)} since it started, ${count(last.failed)} failed`, rates),
+    tile("Latency", time(0.5), `median; 95 % within ${time(0.95)}`),
+    tile("Under way", count(last.underWay), `${batch} requests a model pass`, readings.map((x) => x.underWay)),
+  ];
+  if (recommends) {
+    const share = last.answers ? `${((100 * last.fallback) / last.answers).toFixed(1)} %` : "–";
+    tiles.push(tile("Fallback", share, `${count(last.fallback)} of ${count(last.answers)} answers by popularity`, readings.map((x) => x.fallback / (x.answers || 1))));
+  }
+  const { method, precision, items, version } = last.model ?? {};
+  const model = [method, precision, items && `${count(Number(items))} items`, version && `version ${version}`];
   byId("server").replaceChildren(
-    tiles.length ? el("ul", { class: "tiles" }, tiles) : el("p", { class: "note" }, "Nothing at /metrics is known to this page."),
+    el("p", { class: "note" }, model.filter(Boolean).join(", ")),
+    el("ul", { class: "tiles" }, tiles),
   );
 }
 
-function tile(name, value, note, line) {
+function tile(name, value, note, line = []) {
   return el(
     "li",
     {},
     el("span", { class: "what" }, name),
     el("span", { class: "value" }, value),
     el("span", { class: "note" }, note),
-    line && line.length > 1 ? sparkline(line, `${name}, the last two minutes`) : null,
+    line.length > 1 ? sparkline(line, `${name}, the last two minutes`) : null,
   );
 }

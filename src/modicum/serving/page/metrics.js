@@ -1,67 +1,48 @@
-// What a server counts, in the text format of Prometheus, read into the few figures that are drawn.
+// What the server counts, in the text format of Prometheus, read into the few figures that are drawn.
 
 const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)/;
 const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/g;
+const ITS_OWN = /^(\/|\/page\/.*|\/metrics|none)$/; // paths that the page itself asks for
 
-/** Return name -> {type, samples: [{name, labels, value}]} of a text. */
-export function parse(text) {
-  const families = new Map();
-  let family = null;
-  for (const line of text.split("\n")) {
-    if (line.startsWith("# TYPE ")) {
-      const [, , name, type] = line.split(" ");
-      family = { type, samples: [] };
-      families.set(name, family);
-    } else if (line && !line.startsWith("#")) {
-      const found = LINE.exec(line);
-      if (!found || !family) continue;
-      const labels = Object.fromEntries(
-        [...(found[2] ?? "").matchAll(LABEL)].map(([, name, value]) => [name, value]));
-      family.samples.push({ name: found[1], labels, value: Number(found[3]) });
-    }
-  }
-  return families;
+/** Return the samples of a text: {name, labels, value}. */
+function parse(text) {
+  return text.split("\n").map((line) => LINE.exec(line)).filter(Boolean).map(([, name, labels, value]) => ({
+    name,
+    labels: Object.fromEntries([...(labels ?? "").matchAll(LABEL)].map(([, key, is]) => [key, is])),
+    value: Number(value),
+  }));
 }
 
-const sum = (samples) => samples.reduce((total, sample) => total + sample.value, 0);
-
-/** The family of a type whose name has one of the words, the first word first. */
-function named(families, type, words) {
-  const candidates = [...families].filter(([name, family]) => family.type === type && !/^(python|process)_/.test(name));
-  for (const word of words) {
-    const found = candidates.find(([name]) => name.includes(word));
-    if (found) return found[1].samples.filter((sample) => !sample.name.endsWith("_created"));
-  }
-  return null;
-}
-
-/** Return what is drawn, as it stands now; null for what the server does not count. */
-export function read(families) {
-  const counters = [...families.values()].filter((family) => family.type === "counter");
-  const answers = counters.map((family) => family.samples).find((samples) => samples.some((x) => "source" in x.labels));
-  const requests = named(families, "counter", ["requests", "answers"]);
-  const latency = named(families, "histogram", ["recommend", "request", "latency", "duration", "seconds"]);
-  const queue = named(families, "gauge", ["queue", "waiting"]);
+/** Return what is drawn, as it stands now; counts are since the server started. */
+export function read(text) {
+  const samples = parse(text);
+  const sum = (name, wanted = () => true) => samples
+    .filter((x) => x.name === name && wanted(x.labels)).reduce((total, x) => total + x.value, 0);
+  const model = samples.find((x) => x.name === "modicum_model_info");
   return {
-    requests: requests && sum(requests),
-    queue: queue && sum(queue),
-    answered: answers ? sum(answers) : null,
-    fallback: answers ? sum(answers.filter((x) => x.labels.source === "popularity")) : null,
-    buckets: latency && buckets(latency),
+    model: model?.labels,
+    requests: sum("modicum_requests_total", ({ path }) => !ITS_OWN.test(path)),
+    failed: sum("modicum_requests_total", ({ status }) => Number(status) >= 500),
+    underWay: sum("modicum_requests_under_way") - 1, // one asks for this
+    answers: sum("modicum_answers_total"),
+    fallback: sum("modicum_answers_total", ({ source }) => source === "popularity"),
+    passes: sum("modicum_batch_requests_count"),
+    inPasses: sum("modicum_batch_requests_sum"),
+    buckets: buckets(samples.filter((x) => x.name === "modicum_request_seconds_bucket" && !ITS_OWN.test(x.labels.path))),
   };
 }
 
 /** Return [[upper bound, how many at most that]] over all labels, the bounds ascending. */
 function buckets(samples) {
   const counted = new Map();
-  for (const { labels, value } of samples.filter((x) => "le" in x.labels)) {
+  for (const { labels, value } of samples) {
     const bound = labels.le === "+Inf" ? Infinity : Number(labels.le);
     counted.set(bound, (counted.get(bound) ?? 0) + value);
   }
   return [...counted].sort(([a], [b]) => a - b);
 }
 
-/** Seconds that a share of the requests between two readings took at most, between bucket bounds. */
+/** Seconds that a share of the requests between two readings took at most, null without requests. */
 export function quantile(share, now, before = []) {
   const earlier = new Map(before);
   const counts = now.map(([bound, count]) => [bound, count - (earlier.get(bound) ?? 0)]);
@@ -70,8 +51,7 @@ export function quantile(share, now, before = []) {
   let [from, below] = [0, 0];
   for (const [bound, count] of counts) {
     if (count >= share * all) {
-      if (bound === Infinity || count === below) return from;
-      return from + ((bound - from) * (share * all - below)) / (count - below);
+      return bound === Infinity ? from : from + ((bound - from) * (share * all - below)) / (count - below);
     }
     [from, below] = [bound, count];
   }

@@ -12,7 +12,7 @@ let shown = null;
 
 function show() {
   const [wanted, ...rest] = location.hash.slice(1).split("/").map(decoded);
-  const name = Object.hasOwn(VIEWS, wanted) ? wanted : "recommend";
+  const name = Object.hasOwn(VIEWS, wanted) ? wanted : Object.keys(VIEWS)[0];
   for (const other of Object.keys(VIEWS)) byId(`view-${other}`).hidden = other !== name;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
@@ -59,5 +59,9 @@ api.onKey((there) => {
 
 addEventListener("hashchange", show);
 const server = await api.about();
+if (!server.recommends) {
+  delete VIEWS.recommend;
+  document.querySelector("nav a[href='#recommend']").remove();
+}
 for (const view of Object.values(VIEWS)) view.begin(server);
 show();

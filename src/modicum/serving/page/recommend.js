@@ -9,6 +9,7 @@ const RECENT = 8;
 const REASONS = {
   "no known items": "the model knows nothing of this history",
   "over budget": "the model took longer than its time budget",
+  "no history store": "the history cannot be read",
 };
 
 let explains = false;
@@ -106,7 +107,7 @@ async function refresh(after = null) {
   byId("items").setAttribute("aria-busy", "true");
   try {
     const answer = await api.recommend(asked);
-    const events = asked.user === undefined ? [] : await api.past(asked.user);
+    const events = asked.user === undefined ? [] : await api.past(asked.user).catch(() => null);
     if (mine !== turn) return false;
     draw(asked, answer, events, after);
     return true;
@@ -128,12 +129,12 @@ function draw(asked, answer, events, after) {
   const gone = changed ? changed.gone.filter((item) => keyOf(item) !== keyOf(after)) : [];
   byId("gone").hidden = gone.length === 0;
   byId("gone").replaceChildren("No longer among them: ", ...separated(gone.map((item) => id(item.item))));
-  const count = `${answer.items.length} items for ${whom}, ranked by ${answer.source === "model" ? answer.model : "popularity"}.`;
-  say(changed ? `After ${after.item}: ${changed.words}. ${count}` : count);
+  const count = `${answer.items.length} ${answer.items.length === 1 ? "item" : "items"}`;
+  say(changed ? `After ${after.item}: ${changed.words}.` : `${count} for ${whom}.`);
   byId("past").hidden = asked.user === undefined;
   if (asked.user !== undefined) {
     drawEvents(events);
-    byId("erase").disabled = events.length === 0;
+    byId("erase").disabled = !events?.length;
     remember(asked.user);
   }
   current = { user: asked.user, items: answer.items };
@@ -141,10 +142,10 @@ function draw(asked, answer, events, after) {
 
 function drawSource(answer) {
   const parts = [];
-  if (answer.source === "model") parts.push(el("strong", {}, "Model"), ` ranked by ${answer.model}`);
+  if (answer.source === "model") parts.push("Ranked by the model, ", el("strong", {}, answer.model));
   else {
     const why = REASONS[answer.reason] ?? answer.reason ?? "no reason is given";
-    parts.push(el("strong", {}, "Popularity"), ` ranked by how often items were chosen, because ${why}`);
+    parts.push("Ranked by ", el("strong", {}, "popularity"), `: ${why}`);
   }
   if (answer.unknown_items)
     parts.push(`; ${answer.unknown_items} of the history's items ${answer.unknown_items === 1 ? "is" : "are"} unknown to it`);

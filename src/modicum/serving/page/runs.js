@@ -93,7 +93,7 @@ function drawRun() {
     ...(compared ? comparisonOf(compared) : []),
     el("h2", {}, `How ${a.name} was judged`),
     el("p", {}, a.method),
-    folded(`What the groups are`, pairs("Groups", a.grouped_by, "its queries", a.definitions), Object.keys(a.definitions).length),
+    folded("What the strata are", pairs("Strata", "stratum", "its queries", a.definitions), Object.keys(a.definitions).length),
     folded("Protocol", pairs("Protocol", "what", "how", a.protocol), true),
     ...auditOf(a.name, audit),
   );
@@ -105,7 +105,7 @@ function folded(title, content, wanted) {
 }
 
 const pairs = (caption, what, how, words) =>
-  table(caption, [{ text: what }, { text: how }], Object.entries(words));
+  table(caption, [{ text: what }, { text: how, kind: "long" }], Object.entries(words));
 
 /** The picture of the chosen metric, and the table that says the same in figures. */
 function drawFigures() {
@@ -120,8 +120,8 @@ function drawFigures() {
     const found = reports.map((report) => ({ series: report.name, ...of(report, group) })).filter((x) => x.metric);
     return { label: group, note: `n = ${found[0].n.toLocaleString("en")}`, marks: found };
   });
-  const heads = [{ text: by }, { text: "n", number: true }, ...reports.flatMap((report) => [
-    { text: report.name, number: true }, { text: "95 % interval", number: true }])];
+  const heads = [{ text: by }, { text: "n", kind: "number" }, ...reports.flatMap((report) => [
+    { text: report.name, kind: "number" }, { text: "95 % interval", kind: "number" }])];
   const cells = rows.map((row) => [row.label, row.marks[0].n.toLocaleString("en"), ...reports.flatMap((report) => {
     const found = row.marks.find((x) => x.series === report.name);
     return found ? [figure(found.mean), interval(found)] : ["–", "–"];
@@ -139,7 +139,7 @@ function comparisonOf(compared) {
   const signed = (value) => (value === null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`);
   const range = (row) => (row.low === null ? "–" : `[${signed(row.low)}, ${signed(row.high)}]`);
   const heads = [{ text: "metric" }, { text: by }, ...["difference", "95 % interval", "p (Holm)", "effect", "n"]
-    .map((text) => ({ text, number: true })), { text: "verdict" }];
+    .map((text) => ({ text, kind: "number" })), { text: "verdict" }];
   return [
     title,
     ...compared.findings.map((text) => el("p", { class: "finding" }, text)),
@@ -167,6 +167,6 @@ function auditOf(name, audit) {
       el("p", {}, found.message),
     ))),
     folded(`All figures of ${audit.source}`, el("div", {}, audit.figures.map(({ subject, measured }) =>
-      table(subject, [{ text: "measured" }, { text: "value" }], measured.map((x) => [x.what, x.value])))), true),
+      table(subject, [{ text: "measured", kind: "long" }, { text: "value", kind: "long" }], measured.map((x) => [x.what, x.value])))), true),
   ];
 }
