@@ -17,6 +17,9 @@ from modicum.cli.methods import CONVERSION, RECOMMENDERS, find_methods, with_set
 from modicum.cli.runs import CHECKPOINT, MODEL, Run, fingerprint
 from modicum.errors import SettingError
 
+AUDIT = "audit.json"
+"""What was found in the data that a run was fitted on, in its folder."""
+
 PAGE = "training.html"
 """What shows the losses by epoch in the folder of a run; only the ``plots`` extra can draw it."""
 
@@ -63,6 +66,7 @@ def fit_method(
         return
     parts = run.load_split()
     print(parts.audit.brief)
+    parts.audit.to_json(out / AUDIT)
     train = parts.train
     print(
         f"\nfit {method} on {train.num_events:,} events of {train.num_users:,} users with "

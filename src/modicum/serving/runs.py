@@ -216,8 +216,11 @@ class Runs:
 
 
 def _stamp(run: Path) -> int:
-    """Return what changes where a report is written anew."""
-    return (run / REPORT / HEADER).stat().st_mtime_ns
+    """Return what changes where a report is written anew; 0 where it has just gone."""
+    try:
+        return (run / REPORT / HEADER).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 @lru_cache(REMEMBERED)

@@ -44,6 +44,7 @@ function askForKey() {
 
 byId("key-open").addEventListener("click", askForKey);
 document.addEventListener("key-needed", askForKey);
+byId("key-cancel").addEventListener("click", () => byId("key-dialog").close());
 byId("key-dialog").addEventListener("close", () => {
   const dialog = byId("key-dialog");
   if (dialog.returnValue === "yes") {

@@ -1,14 +1,30 @@
-"""A headless Chromium, spoken to over a pipe in its own protocol."""
+"""A headless Chromium, spoken to over a pipe in its own protocol, and servers that it visits."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+import uvicorn
+
+import modicum as mo
+from modicum.cli.evaluate import REPORT
+from modicum.cli.fit import AUDIT
+from modicum.data.simulate import simulate_markov
+from modicum.serving.app import create_app
+from modicum.serving.live import Live, Source
+from modicum.serving.pages import add_page
+from modicum.serving.sqlite_store import SQLiteStore
 
 ON_PIPES = "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
 """Put two descriptors where Chromium looks for its pipe, then become Chromium."""
@@ -65,11 +81,10 @@ class Browser:
             self._notice(answer)
 
     def open(self, address: str) -> None:
-        """Open an address in a new document."""
+        """Open an address in a new document, and wait until a view is shown."""
         self.send("Page.navigate", url="about:blank")
-        self.complaints.clear()
         self.send("Page.navigate", url=address)
-        self.until("document.readyState == 'complete'")
+        self.until("document.querySelector('nav a[aria-current]')")
 
     def size(self, width: int, height: int, *, dark: bool = False) -> None:
         """Take the size of a screen, at one pixel to a pixel."""
@@ -101,8 +116,8 @@ class Browser:
 
     def press(self, key: str, *, times: int = 1) -> None:
         """Press a key by name, such as Tab, or by what it writes."""
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
-        text = {"Enter": "\r", " ": " "}.get(key, "")
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27}
+        text = {"Enter": "\r"}.get(key, "")
         for _ in range(times):
             for kind in ("keyDown", "keyUp"):
                 told = {"type": kind, "key": key, "windowsVirtualKeyCode": codes[key]}
@@ -148,3 +163,74 @@ class Browser:
                 self.complaints.append(f"{told['entry']['text']} {told['entry'].get('url')}")
             case "Audits.issueAdded":
                 self.complaints.append(str(told["issue"]))
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory):
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no Chromium on this machine")
+    browser = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser):
+    """A browser on a desk; a test that does not expect complaints fails by them."""
+    chromium.size(1280, 800)
+    chromium.complaints.clear()
+    yield chromium
+    assert chromium.complaints == []
+
+
+@contextmanager
+def _served(folder: Path, store: Path, *, runs: Path | None, **settings: Any):
+    """Serve an export from a thread, at an address that is returned."""
+    with ExitStack() as opened:
+        live = opened.enter_context(Live(Source(folder)))
+        histories = opened.enter_context(SQLiteStore(store))
+        app = create_app(live, histories, **settings)
+        add_page(app, runs=runs)
+        config = uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def served():
+    return _served
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs that can be compared, one that cannot, and folders that are none."""
+    folder = tmp_path_factory.mktemp("runs")
+    split = mo.split(simulate_markov(120, 30, events_per_user=12, span_days=60, seed=0).log)
+    fitted = {
+        "sasrec": mo.SASRec(dim=8, layers=1, heads=2, length=6, epochs=6),
+        "popularity": mo.Popularity(),
+    }
+    for name, model in fitted.items():
+        model.fit(split.train, progress=False)
+        mo.evaluate(model, split.test, progress=False).save(folder / name / REPORT)
+    split.audit.to_json(folder / "sasrec" / AUDIT)
+    other = mo.evaluate(fitted["popularity"], split.validation, progress=False)
+    other.save(folder / "other split <b>" / REPORT)
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(folder: Path, runs: Path, served: Any, tmp_path_factory: pytest.TempPathFactory):
+    with served(folder, tmp_path_factory.mktemp("store") / "history.sqlite", runs=runs) as at:
+        yield at
