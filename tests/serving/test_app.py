@@ -76,7 +76,9 @@ def test_what_is_excluded_does_not_come(client):
         ({"user": "a", "history": []}, "either user or history"),
         ({"user": ""}, "at least 1"),
         ({"user": "a" * 300}, "at most 256"),
-        ({"user": ".."}, "pattern"),
+        ({"user": ".."}, "user id"),
+        ({"user": "a/../b"}, "user id"),
+        ({"user": "a\nb"}, "control"),
         ({"history": [["nested"]]}, "history"),
         ({"history": ["i1"] * 2000}, "at most 1000"),
         ({"user": "a", "k": 0}, "greater than or equal to 1"),
@@ -128,7 +130,7 @@ def test_a_store_that_is_down_is_said_and_recommending_from_a_history_goes_on(cl
 
 
 @pytest.mark.parametrize(
-    "user", ["../../etc/passwd", "a'; DROP TABLE events; --", "ünï/cödé?#", "...", "a/history"]
+    "user", ["..a/etc/passwd", "a'; DROP TABLE events; --", "ünï/cödé?#", "...", "a/history"]
 )
 def test_ids_are_only_ids(client, user):
     place = f"/users/{quote(user, safe='')}/history"
@@ -254,3 +256,10 @@ def test_more_at_once_than_agreed_are_turned_away(live, store):
     app = create_app(live, Limits(under_way=1))
     (first, _), (second, told) = asyncio.run(both())
     assert (first, second) == (200, 503) and "ask again later" in told["error"]
+
+
+@pytest.mark.parametrize("user", ["a/../b", "..", "../../etc/passwd", "a\nb", "a" * 300])
+def test_what_no_user_can_be_called_is_refused_in_paths_too(client, user):
+    place = f"/users/{quote(user, safe='')}/history"
+    assert client.get(place).status_code in (404, 422)
+    assert client.delete(place).status_code in (404, 422)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import modicum as mo
 from modicum.cli.evaluate import REPORT
+from modicum.cli.fit import AUDIT
 from modicum.cli.runs import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def demo(out: Path = Path("runs/demo"), *, seed: int = 0) -> None:
                 f"what was learnt is kept in {out}; call again to go on"
             ) from None
         model.save(folder)
+        parts.audit.to_json(folder / AUDIT)
         say(f"evaluate {name}")
         reports[name] = mo.evaluate(model, parts.test)
         reports[name].save(folder / REPORT)

@@ -18,6 +18,9 @@ from modicum.cli.runs import CHECKPOINT, MODEL, Run, fingerprint
 from modicum.cli.workers import run_again, starts_others
 from modicum.errors import SettingError
 
+AUDIT = "audit.json"
+"""What was found in the data that a run was fitted on, in its folder."""
+
 PAGE = "training.html"
 """What shows the losses by epoch in the folder of a run; only the ``plots`` extra can draw it."""
 
@@ -72,6 +75,7 @@ def fit_method(
         return run_again(workers)
     parts = run.load_split()
     print(parts.audit.brief)
+    parts.audit.to_json(out / AUDIT)
     train = parts.train
     print(
         f"\nfit {method} on {train.num_events:,} events of {train.num_users:,} users with "

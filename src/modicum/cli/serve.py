@@ -35,6 +35,7 @@ def serve(
     rate: float | None = None,
     budget_s: float = 0.5,
     log_requests: bool = False,
+    runs: Path | None = None,
 ) -> None:
     """Serve a recommender, exported or saved, or a saved model of a funnel or of ratings.
 
@@ -57,6 +58,7 @@ def serve(
         rate: requests a second that each caller may make; if not given, any number.
         budget_s: seconds until popularity answers in place of the model.
         log_requests: write a line of JSON to stderr for each request, without ids.
+        runs: folder of runs whose reports and audits the page shows.
     """
     import uvicorn
 
@@ -65,6 +67,7 @@ def serve(
     from modicum.serving.keys import Keys
     from modicum.serving.live import Live, Source
     from modicum.serving.observing import log_to_stderr
+    from modicum.serving.pages import add_page
     from modicum.serving.shell import LOOPBACK as NAMES
     from modicum.serving.shell import Limits
     from modicum.serving.store import open_store
@@ -87,6 +90,7 @@ def serve(
             build = partial(_engine, recall=recall, threads=threads, barred=barred)
             live = opened.enter_context(Live(Source(model, threads=threads), histories, build))
             app, method = create_app(live, limits, keys=held), live.current.method
+        add_page(app, runs=runs)
         print(f"{method} at http://{host}:{port}, its description at /docs", flush=True)
         uvicorn.run(
             app,

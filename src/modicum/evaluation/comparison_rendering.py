@@ -48,7 +48,7 @@ def comparison_text(comparison: Comparison) -> str:
             f"Side by side\n{aligned(side_by_side)}",
             f"Tests by {first.unit}\n{aligned(tested)}",
             wrapped(protocol_text(first.protocol, without=OF_THE_MODEL)),
-            wrapped(f"{first.method} {_tests_text(comparison)}"),
+            wrapped(f"{first.method} {tests_text(comparison)}"),
         ]
     )
 
@@ -70,7 +70,7 @@ def comparison_page(comparison: Comparison) -> Page:
         picture(page, part, metric, by=comparison.grouped_by, over=first.unit)
     page.table(levels, f"Means over n {first.unit}s, with 95 % intervals from low to high")
     page.section("Tests")
-    page.text(_tests_text(comparison))
+    page.text(tests_text(comparison))
     page.table(comparison.table, "Differences are a - b, with 95 % intervals from low to high")
     protocol_section(page, first.protocol, without=OF_THE_MODEL)
     return page
@@ -122,7 +122,8 @@ def _finding(row: dict[str, Any], unit: str) -> str:
     )
 
 
-def _tests_text(comparison: Comparison) -> str:
+def tests_text(comparison: Comparison) -> str:
+    """Say how the tests were made."""
     unit = next(iter(comparison.reports.values())).unit
     groups = "Strata" if comparison.grouped_by == "stratum" else "Tasks"
     return (

@@ -43,7 +43,7 @@ def report_text(report: PredictionReport) -> str:
     }
     return "\n\n".join(
         [
-            wrapped("\n".join([_headline(report), *report.warnings])),
+            wrapped("\n".join([headline(report), *report.warnings])),
             aligned(said),
             aligned(figures),
             *(f"{title}\n{aligned(_cells(frame))}" for title, frame in report.tables.items()),
@@ -56,7 +56,7 @@ def report_text(report: PredictionReport) -> str:
 def report_page(report: PredictionReport) -> Page:
     """Return a report as a page: pictures of the funnel and of calibration, metrics by task."""
     report.require_renderable()
-    page = Page(f"{report.protocol['model']}: evaluation", _headline(report))
+    page = Page(f"{report.protocol['model']}: evaluation", headline(report))
     for paragraph in (*report.warnings, report.method):
         page.text(paragraph)
     page.section("How many, and how many were expected")
@@ -111,11 +111,12 @@ def report_markdown(report: PredictionReport) -> str:
         rows = report.summary.filter(pl.col("metric") == metric)
         pairs = zip(numbers(rows["mean"]), intervals(rows), strict=True)
         columns[metric] = [" ".join(pair) for pair in pairs]
-    parts = [*map(escaped, (_headline(report), *report.warnings)), table(columns)]
+    parts = [*map(escaped, (headline(report), *report.warnings)), table(columns)]
     return "\n\n".join([*parts, escaped(protocol_text(report.protocol)), escaped(report.method)])
 
 
-def _headline(report: PredictionReport) -> str:
+def headline(report: PredictionReport) -> str:
+    """Say in a sentence what was judged, and how."""
     return (
         f"{report.protocol['model']}: probabilities of {', '.join(report.groups)} for "
         f"{report.protocol['rows']:,} rows, judged by what came of them."

@@ -35,7 +35,7 @@ def report_text(report: Report) -> str:
     if "seed_sd" in overall.columns:
         figures["sd of seeds"] = numbers(overall["seed_sd"])
     parts = [
-        wrapped("\n".join([_headline(report), *report.warnings])),
+        wrapped("\n".join([headline(report), *report.warnings])),
         wrapped(protocol_text(report.protocol)),
         f"All users, n = {overall['n'][0]:,}\n{aligned(figures)}",
     ]
@@ -48,7 +48,7 @@ def report_text(report: Report) -> str:
 def report_page(report: Report) -> Page:
     """Return a report as a page: headline, pictures of the metrics by stratum, tables."""
     report.require_renderable()
-    page = Page(f"{report.protocol['model']}: evaluation", _headline(report))
+    page = Page(f"{report.protocol['model']}: evaluation", headline(report))
     for paragraph in (*report.warnings, report.method):
         page.text(paragraph)
     page.section("By stratum")
@@ -67,12 +67,13 @@ def report_page(report: Report) -> Page:
 def report_markdown(report: Report) -> str:
     """Return a report for a model card: headline, figures by stratum, protocol; no headings."""
     report.require_renderable()
-    paragraphs = [_headline(report), *report.warnings]
+    paragraphs = [headline(report), *report.warnings]
     parts = [*map(escaped, paragraphs), table(_by_stratum(report))]
     return "\n\n".join([*parts, escaped(protocol_text(report.protocol)), escaped(report.method)])
 
 
-def _headline(report: Report) -> str:
+def headline(report: Report) -> str:
+    """Say in a sentence what was judged, and how."""
     protocol = report.protocol
     ranked = (
         f"{protocol['candidates']} candidates"

@@ -13,7 +13,6 @@ from fastapi import FastAPI, Path, Response, status
 from modicum.serving.keys import Keys
 from modicum.serving.live import Live
 from modicum.serving.messages import (
-    LONGEST_ID,
     MOST_ITEMS,
     Ask,
     Erased,
@@ -23,13 +22,14 @@ from modicum.serving.messages import (
     NewEvents,
     PastEvent,
     Recommendations,
+    User,
 )
 from modicum.serving.observing import Metrics
 from modicum.serving.recommending import Recommending, told
 from modicum.serving.shell import Limits, shell
 from modicum.serving.store import Event
 
-UserId = Annotated[str, Path(min_length=1, max_length=LONGEST_ID)]
+UserId = Annotated[User, Path()]
 
 
 def create_app(live: Live, limits: Limits | None = None, *, keys: Keys | None = None) -> FastAPI:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 LONGEST_ID = 256
 MOST_ITEMS = 1_000
@@ -12,8 +19,18 @@ MOST_EVENTS = 1_000
 MOST_RECOMMENDED = 1_000
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
-User = Annotated[Text, StringConstraints(pattern=r"[^.]|\.{3}")]
-"""Not ``.`` nor ``..``, which no path can name."""
+
+
+def _nameable(user: str) -> str:
+    """Refuse what the path of a request cannot name safely: proxies shorten ``a/../b`` to ``b``."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in user):
+        raise ValueError("a user id holds no control characters")
+    if any(part in (".", "..") for part in user.split("/")):
+        raise ValueError("a user id is not, and has not between slashes, . or ..")
+    return user
+
+
+User = Annotated[Text, AfterValidator(_nameable)]
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)]
 Item = Text | Number
 Seconds = Annotated[float, Field(ge=-62_135_596_800, lt=253_402_300_800, allow_inf_nan=False)]
