@@ -11,7 +11,6 @@ import pytest
 from starlette.testclient import TestClient
 
 import modicum as mo
-from modicum import exported
 from modicum.compression.onnx import export
 from modicum.data.simulate import simulate_domains
 from modicum.errors import DataError, ResourceError, SettingError
@@ -21,6 +20,7 @@ from modicum.scale.jobs import MANIFEST, WORK, Ask
 from modicum.scale.score import score
 from modicum.scale.shards import split_by_user
 from modicum.serving.app import create_app
+from modicum.serving.live import Live, Source
 from modicum.serving.sqlite_store import SQLiteStore
 
 SHARDS = 7
@@ -81,11 +81,12 @@ def test_each_user_is_in_one_part_and_the_parts_say_how_many(done, table):
 
 
 def test_http_gives_what_the_stream_gives(fitted, table, done, tmp_path):
-    served = exported.read(export(fitted, tmp_path / "export"))
+    source = Source(export(fitted, tmp_path / "export"))
     found = scores(done)
     with (
         SQLiteStore(tmp_path / "history.sqlite") as store,
-        TestClient(create_app(served, store), base_url="http://127.0.0.1") as client,
+        Live(source, store) as live,
+        TestClient(create_app(live), base_url="http://127.0.0.1") as client,
     ):
         for user, history in past(table).items():
             answer = client.post("/recommend", json={"history": history, "k": 10}).json()

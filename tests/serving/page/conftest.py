@@ -188,9 +188,9 @@ def browser(chromium: Browser):
 def _served(folder: Path, store: Path, *, runs: Path | None, **settings: Any):
     """Serve an export from a thread, at an address that is returned."""
     with ExitStack() as opened:
-        live = opened.enter_context(Live(Source(folder)))
         histories = opened.enter_context(SQLiteStore(store))
-        app = create_app(live, histories, **settings)
+        live = opened.enter_context(Live(Source(folder), histories))
+        app = create_app(live, **settings)
         add_page(app, runs=runs)
         config = uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none")
         server = uvicorn.Server(config)
