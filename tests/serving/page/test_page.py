@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import pytest
@@ -151,20 +152,37 @@ def test_a_user_is_erased_after_a_question(browser, address):
     assert texts(browser, "#recent .id") == []
 
 
-def test_reasons_are_shown_where_the_server_gives_them(browser, address):
+@contextmanager
+def answering(browser, path: str, change: str):
+    """Let the server's answer at a path, ``told``, be changed before the page has it."""
     added = browser.send(
         "Page.addScriptToEvaluateOnNewDocument",
-        source="""
+        source=f"""
         const real = fetch;
-        window.fetch = async (path, options) => {
+        window.fetch = async (path, options) => {{
           const answer = await real(path, options);
-          if (path !== "recommend") return answer;
+          if (path !== "{path}") return answer;
           const told = await answer.json();
-          told.items[0].because = [{ item: "i8", share: 0.62 }, { item: "i9", share: 0.08 }];
+          {change};
           return new Response(JSON.stringify(told));
-        };""",
+        }};""",
     )
     try:
+        yield
+    finally:
+        browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
+
+
+def test_a_server_that_only_predicts_has_no_view_of_recommendations(browser, address):
+    with answering(browser, "page/about.json", "told.recommends = false"):
+        browser.open(f"{address}#recommend")
+    assert texts(browser, "nav a") == ["Runs", "Live"]
+    assert not browser.value("document.getElementById('view-recommend').checkVisibility()")
+
+
+def test_reasons_are_shown_where_the_server_gives_them(browser, address):
+    reasons = '[{ item: "i8", share: 0.62 }, { item: "i9", share: 0.08 }]'
+    with answering(browser, "recommend", f"told.items[0].because = {reasons}"):
         browser.open(address)
         ask(browser, "eve")
         assert texts(browser, ".because .id") == ["i8", "i9"]
@@ -172,8 +190,6 @@ def test_reasons_are_shown_where_the_server_gives_them(browser, address):
         widths = "[...document.querySelectorAll('.part')].map((x) => x.getAttribute('width'))"
         assert browser.value(widths) == ["62.0%", "8.0%"]
         assert len(texts(browser, ".because")) == 1
-    finally:
-        browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
 
 
 def test_a_run_shows_the_figures_of_its_report(browser, address, runs):

@@ -146,6 +146,7 @@ def test_without_runs_the_page_is_told_so(live, store):
     app = create_app(live)
     add_page(app)
     with TestClient(app, base_url=HERE) as client:
-        assert client.get("/page/about.json").json()["runs"] is False
+        told = client.get("/page/about.json").json()
+        assert told["runs"] is False and told["recommends"] is True
         assert client.get("/runs").status_code == 404
         assert client.get("/").status_code == 200

@@ -36,14 +36,18 @@ async function send(method, path, body) {
   } catch {
     throw new Refused(0, "the server does not answer; is it still running?");
   } finally {
-    const kind = path.split("?")[0].split("/");
-    const named = kind[0] === "users" || kind[0] === "runs" ? `${kind[0]}/…` : kind.join("/");
-    requests.push({ path: `${method} /${named}`, ms: performance.now() - started, ok: Boolean(answer?.ok) });
-    if (requests.length > REMEMBERED) requests.shift();
+    record(method, path.split("?")[0].split("/"), performance.now() - started, Boolean(answer?.ok));
   }
   if (answer.ok) return text;
   if (answer.status === 401) document.dispatchEvent(new CustomEvent("key-needed"));
   throw new Refused(answer.status, problem(text) || `the server answers ${answer.status}`);
+}
+
+/** Remember a request by its kind: whom it named is left out. */
+function record(method, [first, ...rest], ms, ok) {
+  if (first === "page") return;
+  requests.push({ path: `${method} /${first}${rest.length ? "/…" : ""}`, ms, ok });
+  if (requests.length > REMEMBERED) requests.shift();
 }
 
 function problem(text) {

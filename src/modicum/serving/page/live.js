@@ -101,6 +101,7 @@ function drawServer() {
   const last = readings.at(-1);
   const steps = readings.slice(1).map((now, at) => ({ now, before: readings[at] }));
   const rates = steps.map(({ now, before }) => (1000 * Math.max(now.requests - before.requests, 0)) / (now.at - before.at));
+  const medians = steps.map(({ now, before }) => quantile(0.5, now.buckets, before.buckets)).filter((x) => x !== null);
   const time = (share) => {
     const seconds = quantile(share, last.buckets, readings[0].buckets) ?? quantile(share, last.buckets);
     return seconds === null ? "–" : ms(1000 * seconds);
@@ -109,12 +110,12 @@ function drawServer() {
   const batch = last.passes ? (last.inPasses / last.passes).toFixed(1) : "–";
   const tiles = [
     tile("Requests", `${(rates.at(-1) ?? 0).toFixed(1)} /s`, `${count(last.requests)} since it started, ${count(last.failed)} failed`, rates),
-    tile("Latency", time(0.5), `median; 95 % within ${time(0.95)}`),
+    tile("Latency", time(0.5), `median; 95 % within ${time(0.95)}`, medians),
     tile("Under way", count(last.underWay), `${batch} requests a model pass`, readings.map((x) => x.underWay)),
   ];
   if (recommends) {
     const share = last.answers ? `${((100 * last.fallback) / last.answers).toFixed(1)} %` : "–";
-    tiles.push(tile("Fallback", share, `${count(last.fallback)} of ${count(last.answers)} answers by popularity`, readings.map((x) => x.fallback / (x.answers || 1))));
+    tiles.push(tile("Fallback", share, `${count(last.fallback)} of ${count(last.answers)} by popularity`, readings.map((x) => x.fallback / (x.answers || 1))));
   }
   const { method, precision, items, version } = last.model ?? {};
   const model = [method, precision, items && `${count(Number(items))} items`, version && `version ${version}`];
