@@ -12,7 +12,7 @@ import numpy as np
 from modicum.errors import MissingExtraError
 from modicum.serving.search.searching import Found, Search, require_memory
 
-FIRST_BLOCK, LARGEST_BLOCK = 2**10, 2**16
+FIRST_BLOCK, LARGEST_BLOCK = 2**11, 2**16
 """Items of the first block of a scan, and of the largest; each has twice those of the one before."""
 USERS_AT_ONCE = 64
 FEW_USERS = 3
@@ -150,6 +150,9 @@ class Kept:
 
     def add(self, keys: np.ndarray, start: int) -> None:
         """Take the keys (B, n) of the items from position ``start``."""
+        if not self._seen:
+            for at, own in enumerate(keys):
+                self._least[at] = self._least_beside(own, at)
         query, column = np.divmod(
             np.flatnonzero(keys >= self._least[:, None]), np.int64(keys.shape[1])
         )
@@ -172,13 +175,17 @@ class Kept:
         order = np.argsort(query, kind="stable")
         query, position, key = query[order], position[order], key[order]
         bounds = np.searchsorted(query, np.arange(len(self._wanted) + 1))
-        for at, number in enumerate(self._wanted):
-            own = key[bounds[at] : bounds[at + 1]]
-            if number <= len(own):
-                last = np.partition(own, len(own) - number)[len(own) - number]
-                self._least[at] = max(last - self._slack[at], LEFT_OUT + 1)
+        for at, (begin, end) in enumerate(pairwise(bounds)):
+            self._least[at] = self._least_beside(key[begin:end], at)
         stays = key >= self._least[query]
         self._found = [(query[stays], position[stays], key[stays])]
+
+    def _least_beside(self, keys: np.ndarray, at: int) -> int:
+        """Return the least key that counts for a user beside items of these keys (P,)."""
+        place = len(keys) - int(self._wanted[at])
+        if place < 0:
+            return LEFT_OUT + 1
+        return max(int(np.partition(keys, place)[place] - self._slack[at]), LEFT_OUT + 1)
 
 
 def _longest(vectors: np.ndarray) -> float:
