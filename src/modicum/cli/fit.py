@@ -7,15 +7,18 @@ import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, ArgumentCollection
+from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Toml
 
 from modicum.cli.events import Roles, Targets
 from modicum.cli.methods import CONVERSION, RECOMMENDERS, find_methods, with_settings_of
-from modicum.cli.runs import CHECKPOINT, MODEL, Run, fingerprint
+from modicum.cli.runs import CHECKPOINT, MODEL, Run, fingerprint, load_model, origin
 from modicum.errors import SettingError
+
+if TYPE_CHECKING:
+    from modicum.data.split import Split
 
 PAGE = "training.html"
 """What shows the losses by epoch in the folder of a run; only the ``plots`` extra can draw it."""
@@ -26,6 +29,7 @@ def fit_method(
     events: str,
     *,
     out: Path,
+    start: Annotated[Path | None, Parameter(name="--from")] = None,
     roles: Roles | None = None,
     aim: Targets | None = None,
     by: Literal["time", "last-item"] = "time",
@@ -41,47 +45,74 @@ def fit_method(
         events: csv, tsv, jsonl or parquet, also .gz or .zst; or one for each domain, as in
             beauty=b.csv,sports=s.csv.
         out: folder of the run; a run that was stopped there goes on.
+        start: folder of an older model of the method: training begins with its weights, its items
+            stay, and settings that are not given are its.
         by: split at points of time, or by the last item of each user (which leaks the future).
         targets: which of the later events of a user are predicted.
         on_error: stop at a broken row, or count it and keep it aside.
         seed: of everything random.
         config: TOML file with any of these options; those of the command line win.
     """
-    from modicum.training.drawing import training_page
-    from modicum.training.settings import TrainingFields
-
-    model = find_methods(*RECOMMENDERS)[method].load()(**settings)
-    if isinstance(model, TrainingFields):
-        model.check()
+    older = None if start is None else load_model(start)
+    model = built(method, settings, older)
     named = (roles or Roles()).named()
     split: dict[str, Any] = {"by": by} | ({"targets": targets} if by == "time" else {})
     split |= (aim or Targets()).named()
-    run = Run(method, settings, seed, events, named, on_error, split, fingerprint(events))
+    begun = None if older is None else origin(Path(str(start)), older)
+    run = Run(method, settings, seed, events, named, on_error, split, fingerprint(events), begun)
     run.enter(out)
     if (out / MODEL).exists():
         print(f"{out} holds this very run, fitted; judge it with: modicum evaluate {out}")
         return
     parts = run.load_split()
     print(parts.audit.brief)
+    learn(run, model, parts, out, older)
+    print(f"saved in {out}; judge it with: modicum evaluate {out}")
+
+
+def built(method: str, settings: dict[str, Any], older: Any = None) -> Any:
+    """Return an unfitted model; settings that are not given are those of an older one.
+
+    Raises:
+        SettingError: a setting is out of range, or the older model is of another method.
+    """
+    from modicum.training.settings import TrainingFields
+
+    made = find_methods(*RECOMMENDERS)[method].load()
+    if older is not None and type(older) is not made:
+        raise SettingError(
+            f"the model to start from is a {type(older).__name__}, and this is to be a "
+            f"{made.__name__}; begin with a model of the same method"
+        )
+    model = made(**(settings if older is None else older.settings() | settings))
+    if isinstance(model, TrainingFields):
+        model.check()
+    return model
+
+
+def learn(run: Run, model: Any, parts: Split, out: Path, older: Any = None) -> None:
+    """Fit a model in the folder of its run, from where that was stopped, and save it there."""
+    from modicum.training.drawing import training_page
+
     train = parts.train
     print(
-        f"\nfit {method} on {train.num_events:,} events of {train.num_users:,} users with "
+        f"\nfit {run.method} on {train.num_events:,} events of {train.num_users:,} users with "
         f"{train.num_items:,} items"
     )
     checkpoint = out / CHECKPOINT
     try:
-        model.fit(train, validation=parts.validation, seed=seed, folder=checkpoint)
+        model.fit(train, validation=parts.validation, seed=run.seed, folder=checkpoint, start=older)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"what was learnt is kept in {out}; the same command goes on from there"
         ) from None
+    model.lineage["split"] = parts.protocol
     model.save(out)
     if model.training_log and find_spec("matplotlib"):
         training_page(model.name, model.training_log).write(out / PAGE)
     for trained_first in checkpoint.glob(f"*/{MODEL}"):  # a teacher is a model of its own
         shutil.move(trained_first.parent, out / trained_first.parent.name)
     shutil.rmtree(checkpoint, ignore_errors=True)
-    print(f"saved in {out}; judge it with: modicum evaluate {out}")
 
 
 def read_config(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -85,6 +85,7 @@ class Run(Kept):
         on_error: what the reader does with broken rows.
         split: keyword arguments of ``modicum.split``.
         sha256: of the files of events.
+        start: folder of the model that the training began with, and the hash of its weights.
     """
 
     method: str
@@ -95,11 +96,13 @@ class Run(Kept):
     on_error: str
     split: dict[str, Any]
     sha256: str
+    start: dict[str, str] | None = None
 
     def check(self) -> None:
         from modicum.data.log import ROLES
 
-        of_split = {"by", "targets", *(field.name for field in fields(Targets))}
+        of_split = {"by", "targets", "validation", "test"}
+        of_split |= {field.name for field in fields(Targets)}
         unknown = [*(set(self.columns) - {*ROLES}), *(set(self.split) - of_split)]
         if unknown:
             raise ValueError(f"unknown: {', '.join(map(repr, unknown))}")
@@ -146,6 +149,13 @@ def load_model(folder: Path) -> Any:
             "from there"
         )
     return mo.load(folder)
+
+
+def origin(folder: Path, model: Any) -> dict[str, str]:
+    """Return what a run says of the model that its training begins with."""
+    from modicum.methods.network import weights_digest
+
+    return {"folder": str(folder), "sha256": weights_digest(model.fitted_network)}
 
 
 def fingerprint(events: str) -> str:
