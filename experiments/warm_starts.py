@@ -2,10 +2,10 @@
 
     python experiments/warm_starts.py EVENTS OUT.json [key=value of SASRec ...]
 
-The log is cut off at 70, 80, 90 and 100 % of its events; the last 5 % of each part are the test, the
-5 % before them choose the epoch. At each stage three models are judged on the same test: the one of
-the stage before as it was ("stale"), one fitted from nothing ("cold"), and one fitted from the warm
-one of the stage before ("warm"; the first begins with the cold model of 60 %).
+The log is cut off at 70, 85 and 100 % of its events; the last 10 % of each part are the test, the 10 %
+before them choose the epoch. From the second stage on three models are judged on the same test: the
+one of the stage before as it was ("stale"), one fitted from nothing ("cold"), and one fitted from the
+warm one of the stage before ("warm"; the first begins with the cold model of 70 %).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import modicum as mo
 from modicum.data.log import EventLog
 from modicum.data.samples import SAMPLES
 
-STAGES = (0.6, 0.7, 0.8, 0.9, 1.0)
-SHARE = 0.05
+STAGES = (0.7, 0.85, 1.0)
+SHARE = 0.1
 """Of the events so far: those that choose the epoch, and those that judge."""
 
 
@@ -66,11 +66,11 @@ def run(log: EventLog, seeds: int, settings: dict[str, Any]) -> list[dict[str, A
                     {"stage": stage, "seed": seed, "arm": "stale"} | figures(reports["stale"])
                 )
                 found = mo.compare(reports, metrics=["ndcg@10"], strata=["all"], reference="cold")
-                for row in found.table.iter_rows(named=True):
-                    records.append(
-                        {"stage": stage, "seed": seed, "arm": f"{row['a']} - cold"}
-                        | {name: row[name] for name in ("difference", "low", "high", "n")}
-                    )
+                records += [
+                    {"stage": stage, "seed": seed, "arm": f"{row['a']} - cold"}
+                    | {name: row[name] for name in ("difference", "low", "high", "n")}
+                    for row in found.table.iter_rows(named=True)
+                ]
             last = following
             print(json.dumps(records[-1]), flush=True)
     return records
@@ -87,7 +87,9 @@ def read(source: str) -> EventLog:
 
 def main() -> None:
     source, out, *given = sys.argv[1:]
-    settings = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in given)}
+    settings = {
+        name: json.loads(value) for name, _, value in (pair.partition("=") for pair in given)
+    }
     seeds = settings.pop("seeds", 1)
     records = run(read(source), seeds, settings)
     found = {"source": Path(source).name, "settings": settings, "records": records}

@@ -24,7 +24,6 @@ ASKED = [["i1", "i5", "i2"], ["i7"], ["i3", "i3", "i20", "i4"]]
 def newer(log, parts) -> EventLog:
     """The training events, and users who walk in a circle of six new items."""
     old = training_rows(log, parts).collect()
-    last = old["time"].max()
     users, steps = np.repeat(np.arange(24), 7), np.tile(np.arange(7), 24)
     new = pl.DataFrame(
         {"user": 1000 + users, "item": [NEW[at] for at in (users + steps) % len(NEW)]}
@@ -43,7 +42,7 @@ def test_before_it_is_trained_it_ranks_old_items_as_before(
     method, model, workshop, newer, log, monkeypatch
 ):
     if not learns(model):
-        with pytest.raises(SettingError, match="only counts.*fit it anew"):
+        with pytest.raises(SettingError, match=r"only counts.*fit it anew"):
             workshop.make(method).fit(newer, start=model, progress=False)
         return
     grown, how = warm(workshop, method, model, newer, log)
@@ -91,9 +90,9 @@ def test_the_seed_and_the_older_model_decide_the_weights(
     cold, _ = warm(workshop, method, model, newer, log)
     assert not same(one, cold.fit(newer, progress=False))
     again, _ = warm(workshop, method, model, newer, log)
-    assert again.fit(newer, start=one, progress=False).lineage["start"][
-        "warm starts before it"
-    ] == 1
+    assert (
+        again.fit(newer, start=one, progress=False).lineage["start"]["warm starts before it"] == 1
+    )
 
 
 OTHER = {int: lambda x: x + 1, float: lambda x: x / 2 + 0.01, bool: lambda x: not x}

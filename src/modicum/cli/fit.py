@@ -78,7 +78,7 @@ def built(method: str, settings: dict[str, Any], older: Any = None) -> Any:
     """
     from modicum.training.settings import TrainingFields
 
-    made = find_methods(*RECOMMENDERS)[method].load()
+    made: Any = find_methods(*RECOMMENDERS)[method].load()
     if older is not None and type(older) is not made:
         raise SettingError(
             f"the model to start from is a {type(older).__name__}, and this is to be a "

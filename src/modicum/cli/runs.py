@@ -49,13 +49,23 @@ class Kept:
         except (ValueError, TypeError) as error:
             raise BundleError(f"{path} is damaged ({error}); fit the run again") from error
 
+    @property
+    def entries(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        entries: dict[str, Any] = json.loads(json.dumps(vars(self), default=str))
+        return entries
+
+    def is_in(self, folder: Path) -> bool:
+        """Tell whether ``folder`` holds this very run, finished or not."""
+        return (folder / FILE).exists() and vars(self.read(folder)) == self.entries
+
     def enter(self, folder: Path) -> None:
         """Make ``folder`` the place of this run, or go on with the same run in it.
 
         Raises:
             SettingError: the folder holds what was learnt with other settings.
         """
-        mine = json.loads(json.dumps(vars(self), default=str))
+        mine = self.entries
         if any((folder / learnt).exists() for learnt in (MODEL, CHECKPOINT)):
             there = vars(self.read(folder))
             differ = [
