@@ -6,6 +6,7 @@ What serves a model reads this, without torch; :mod:`modicum.compression.onnx` w
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,19 +19,39 @@ from modicum.data.fetching import sha256
 from modicum.data.vocabulary import Vocabulary
 from modicum.errors import BundleError, MissingExtraError
 
-FORMAT = 2
-CONFIG, ENCODER, ITEMS, SCALES, VOCABULARY = (
+FORMAT = 3
+CONFIG, ENCODER, ITEMS, SCALES, VOCABULARY, PARITY = (
     "export.json",
     "encoder.onnx",
     "items.npy",
     "scales.npy",
     "vocabulary.parquet",
+    "parity.npz",
 )
 
 FILES = (ENCODER, ITEMS, SCALES)
 """What holds numbers learnt; ``scales.npy`` is there at int8 only."""
 
 Precision = Literal["float32", "int8"]
+
+TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "int8": 0.02}
+"""Largest difference of a score from that of the parity sample, relative to the largest where that
+exceeds 1; at int8 a rounding may fall to the other side on another processor."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parity:
+    """What the export answered when it was made.
+
+    Args:
+        histories: (S, L) item rows, oldest first, pads (0) at the end.
+        rows: (S, k) of the best items.
+        scores: (S, k) of those.
+    """
+
+    histories: np.ndarray
+    rows: np.ndarray
+    scores: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +67,7 @@ class Exported:
         counts: (N + 1,) training events of each item row; position 0 is padding.
         items: (N, D) item vectors; position ``j`` belongs to item row ``j + 1``.
         session: the encoder in ONNX Runtime.
+        parity: what it answered when it was exported.
     """
 
     method: str
@@ -56,11 +78,40 @@ class Exported:
     counts: np.ndarray
     items: np.ndarray
     session: Any
+    parity: Parity
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """Return user vectors (B, D) of histories (B, L) int64, oldest first, pads (0) at the end."""
         (users,) = self.session.run(None, {"items": rows})
         return np.asarray(users)
+
+    def encode_all(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """Return user vectors (B, D) of histories of any length from 1, by their latest events."""
+        latest = [history[-self.length :] for history in histories]
+        lengths = np.array([len(history) for history in latest])
+        rows = np.zeros((len(latest), lengths.max()), dtype=np.int64)
+        rows[np.arange(rows.shape[1]) < lengths[:, None]] = np.concatenate(latest)
+        return self.encode(rows)
+
+
+def check_parity(model: Exported) -> None:
+    """Let a model answer its parity sample.
+
+    Raises:
+        BundleError: it does not answer as it did when it was exported.
+    """
+    parity = model.parity
+    users = model.encode(parity.histories)
+    for user, rows, expected in zip(users, parity.rows, parity.scores, strict=True):
+        scores = model.items @ user
+        limit = TOLERANCE[model.precision] * max(1.0, float(np.abs(expected).max()))
+        off = np.abs(scores[rows - 1] - expected).max()
+        above = np.count_nonzero(scores > expected.min() + limit)
+        if not (off <= limit and above <= len(rows)):
+            raise BundleError(
+                "the export does not answer its own sample as it did when it was made (scores are "
+                f"off by {off:.2g}); export the model again, on this machine"
+            )
 
 
 def read(folder: str | Path, *, threads: int = 1) -> Exported:
@@ -93,6 +144,7 @@ def read(folder: str | Path, *, threads: int = 1) -> Exported:
                 f"{folder} has format {config['format']!r}, and this version reads format "
                 f"{FORMAT}; export the model again"
             )
+        _require_all(folder, config)
         for name, digest in config["sha256"].items():
             if Path(name).name != name or sha256(folder / name) != digest:
                 raise BundleError(f"{folder / name} is damaged: its checksum is not the saved one")
@@ -100,6 +152,9 @@ def read(folder: str | Path, *, threads: int = 1) -> Exported:
         items = np.load(folder / ITEMS, allow_pickle=False)
         if config["precision"] == "int8":
             items = items * np.load(folder / SCALES, allow_pickle=False)
+        with np.load(folder / PARITY, allow_pickle=False) as arrays:
+            parity = Parity(arrays["histories"], arrays["rows"], arrays["scores"])
+        _require_lengths(folder, config, len(vocabulary), items, parity)
         return Exported(
             method=config["method"],
             precision=config["precision"],
@@ -108,7 +163,8 @@ def read(folder: str | Path, *, threads: int = 1) -> Exported:
             vocabulary=Vocabulary.of_frame(vocabulary),
             counts=np.concatenate([[0], vocabulary["events"].to_numpy()]),
             items=items,
-            session=_session(folder / ENCODER, threads),
+            session=open_encoder(folder / ENCODER, threads=threads),
+            parity=parity,
         )
     except (OSError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder} is incomplete ({error!r}); export again") from None
@@ -118,7 +174,40 @@ def read(folder: str | Path, *, threads: int = 1) -> Exported:
         raise BundleError(f"{folder} is damaged ({error}); export again") from None
 
 
-def _session(path: Path, threads: int) -> Any:
+def _require_all(folder: Path, config: dict[str, Any]) -> None:
+    """Raise BundleError unless every file has its checksum."""
+    if config["precision"] not in TOLERANCE:
+        raise BundleError(f"{folder} has an unknown precision; export the model again")
+    scales = [SCALES] if config["precision"] == "int8" else []
+    missing = {ENCODER, ITEMS, VOCABULARY, PARITY, *scales} - set(config["sha256"])
+    if missing:
+        raise BundleError(
+            f"{folder / CONFIG} has no checksum of {', '.join(sorted(missing))}; export again"
+        )
+
+
+def _require_lengths(
+    folder: Path, config: dict[str, Any], number: int, items: np.ndarray, parity: Parity
+) -> None:
+    """Raise BundleError unless the files are of one catalogue."""
+    if items.ndim != 2 or len(items) != number or not items.size:
+        raise BundleError(
+            f"{folder} is of no one model: {ITEMS} has the shape {items.shape}, and {VOCABULARY} "
+            f"names {number:,} items; export again"
+        )
+    if not np.isfinite(items).all():
+        raise BundleError(f"{folder / ITEMS} holds numbers that are not finite; fit the model anew")
+    if config["length"] < 1 or max(parity.rows.max(), parity.histories.max()) > number:
+        raise BundleError(f"{folder} is of no one model; export again")
+
+
+def open_encoder(path: Path, *, threads: int = 1) -> Any:
+    """Return an encoder in ONNX Runtime.
+
+    Raises:
+        BundleError: the file is none.
+        MissingExtraError: the extra ``serve`` is not installed.
+    """
     try:
         runtime = import_module("onnxruntime")
     except ImportError:

@@ -1,6 +1,8 @@
 """An export recommends and ranks as its model does, and nothing else is taken for one."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,11 @@ import modicum as mo
 from modicum.cli.app import main
 from modicum.compression import onnx
 from modicum.compression.onnx import export, load_onnx
+from modicum.data.fetching import sha256
 from modicum.data.simulate import simulate_markov
 from modicum.data.split import Split
 from modicum.errors import BundleError, MissingExtraError, NotFittedError, SettingError
-from modicum.exported import CONFIG, ENCODER, ITEMS
+from modicum.exported import CONFIG, ENCODER, ITEMS, PARITY, VOCABULARY, check_parity, read
 
 pytest.importorskip("onnxscript", reason="exports need the extra [serve]")
 pytest.importorskip("onnxruntime", reason="exports need the extra [serve]")
@@ -97,7 +100,7 @@ def test_an_export_replaces_a_former_one_and_leaves_nothing_aside(popular, parts
     before = {path.name for path in popular.iterdir()}
     export(mo.Popularity().fit(parts.train, progress=False), popular)
     assert {path.name for path in popular.iterdir()} == before
-    assert before == {CONFIG, ENCODER, ITEMS, "vocabulary.parquet"}
+    assert before == {CONFIG, ENCODER, ITEMS, PARITY, "vocabulary.parquet"}
 
 
 def test_a_model_that_reads_one_event(parts, tmp_path):
@@ -167,6 +170,36 @@ def test_foreign_and_damaged_folders_are_refused(parts, tmp_path):
         (folder / CONFIG).write_text(text)
         with pytest.raises(BundleError):
             load_onnx(folder)
+
+
+def test_a_file_without_checksum_or_of_another_catalogue_is_refused(popular, tmp_path):
+    folder = shutil.copytree(popular, tmp_path / "onnx")
+    told = json.loads((folder / CONFIG).read_text())
+
+    def tell(**changed):
+        sums = {name: sha256(folder / name) for name in told["sha256"]} | changed
+        sums = {name: digest for name, digest in sums.items() if digest}
+        (folder / CONFIG).write_text(json.dumps(told | {"sha256": sums}))
+
+    for name in (ENCODER, ITEMS, VOCABULARY, PARITY):
+        tell(**{name: None})
+        with pytest.raises(BundleError, match=f"no checksum of {name}"):
+            read(folder)
+    items = np.load(folder / ITEMS)
+    for wrong, says in ((items[:-1], "no one model"), (items * np.nan, "not finite")):
+        np.save(folder / ITEMS, wrong)
+        tell()
+        with pytest.raises(BundleError, match=says):
+            read(folder)
+
+
+def test_what_answers_otherwise_than_when_it_was_made_is_told(folder):
+    served = read(folder)
+    check_parity(served)
+    assert served.parity.rows.shape == served.parity.scores.shape == (8, 10)
+    for items in (served.items[::-1], served.items * 1.01):
+        with pytest.raises(BundleError, match="its own sample"):
+            check_parity(dataclasses.replace(served, items=items))
 
 
 def test_without_the_extra_the_message_names_it(popular, monkeypatch):

@@ -38,7 +38,16 @@ def test_the_best_items_come_first_and_empty_places_last(scores, k):
     assert values[0].tolist() == there + [-math.inf] * missing
     assert (rows[0] > 0).tolist() == [True] * len(there) + [False] * missing
     assert [scores[row - 1] for row in rows[0].tolist() if row] == there
-    assert len(set(rows[0].tolist()) - {0}) == len(there)
+    in_order = sorted(range(len(scores)), key=lambda at: (-scores[at], at))[: len(there)]
+    assert rows[0].tolist() == [at + 1 for at in in_order] + [0] * missing
+
+
+def test_ties_go_to_the_lower_row_in_every_row_of_a_batch():
+    scores = torch.randint(0, 4, (50, 300), generator=torch.Generator().manual_seed(0)).float()
+    for k in (1, 7, 299, 300):
+        values, rows = best_items(scores, k)
+        ordered, at = scores.sort(dim=1, descending=True, stable=True)
+        assert torch.equal(rows, at[:, :k] + 1) and torch.equal(values, ordered[:, :k])
 
 
 def test_a_table_has_no_row_for_padding():

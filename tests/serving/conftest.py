@@ -1,9 +1,11 @@
 """Stores of every kind, empty, and a small exported model."""
 
+from itertools import count
 from pathlib import Path
 
 import polars as pl
 import pytest
+import valkey
 
 import modicum as mo
 from modicum import exported
@@ -12,7 +14,11 @@ from modicum.data.log import EventLog
 from modicum.data.simulate import simulate_markov
 from modicum.exported import Exported
 from modicum.methods.recommender import Recommender
-from modicum.serving.sqlite_store import SQLiteStore
+from modicum.serving.live import Live, Source
+from modicum.serving.store import HistoryStore, open_store
+
+PATIENCE_S = 60.0
+"""No test waits so long, however busy the machine, unless it has failed."""
 
 
 @pytest.fixture
@@ -20,9 +26,25 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "history.sqlite"
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path):
+    """Names a new, empty store of each kind, each time it is called."""
+    if request.param == "sqlite":
+        numbers = count()
+        return lambda: str(tmp_path / f"{next(numbers)}.sqlite")
+    server = request.getfixturevalue("shared_redis")
+
+    def emptied() -> str:
+        with valkey.Valkey.from_url(server.url) as client:
+            client.flushall()
+        return server.url
+
+    return emptied
+
+
 @pytest.fixture
 def store(path: Path):
-    with SQLiteStore(path, kept=5) as opened:
+    with open_store(path, kept=5, timeout_s=PATIENCE_S) as opened:
         yield opened
 
 
@@ -35,5 +57,16 @@ def fitted() -> Recommender:
 
 
 @pytest.fixture(scope="session")
-def model(fitted: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return exported.read(export(fitted, tmp_path_factory.mktemp("export")))
+def folder(fitted: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(fitted, tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture(scope="session")
+def model(folder: Path) -> Exported:
+    return exported.read(folder)
+
+
+@pytest.fixture
+def live(folder: Path, store: HistoryStore):
+    with Live(Source(folder), store) as loaded:
+        yield loaded

@@ -1,20 +1,23 @@
 """The application over HTTP."""
 
+import asyncio
+import json
 import time
 from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
 
-from modicum.serving.app import Clock, Limits, create_app
+from modicum.serving.app import Clock, create_app
 from modicum.serving.engine import Engine
+from modicum.serving.shell import Limits
 
 HERE = "http://127.0.0.1"
 
 
 @pytest.fixture
-def client(model, store):
-    with TestClient(create_app(model, store), base_url=HERE) as client:
+def client(live, store):
+    with TestClient(create_app(live), base_url=HERE) as client:
         yield client
 
 
@@ -95,7 +98,7 @@ def test_what_is_no_json_is_refused(client, content):
         assert client.post(path, content=content).status_code == 422
 
 
-def test_over_budget_popularity_answers_and_says_so(model, store, monkeypatch):
+def test_over_budget_popularity_answers_and_says_so(live, store, monkeypatch):
     prompt = Engine.answer
 
     def slow(self, queries):
@@ -103,13 +106,13 @@ def test_over_budget_popularity_answers_and_says_so(model, store, monkeypatch):
         return prompt(self, queries)
 
     monkeypatch.setattr(Engine, "answer", slow)
-    with TestClient(create_app(model, store, Limits(budget_s=0.01)), base_url=HERE) as client:
+    with TestClient(create_app(live, Limits(budget_s=0.01)), base_url=HERE) as client:
         told = client.post("/recommend", json={"history": ["i1"]}).json()
     assert told["source"] == "popularity" and told["reason"] == "over budget"
 
 
-def test_too_many_at_once_are_turned_away(model, store):
-    with TestClient(create_app(model, store, Limits(waiting=0)), base_url=HERE) as client:
+def test_too_many_at_once_are_turned_away(live, store):
+    with TestClient(create_app(live, Limits(waiting=0)), base_url=HERE) as client:
         answer = client.post("/recommend", json={"history": ["i1"]})
     assert answer.status_code == 503 and "ask again later" in answer.json()["error"]
 
@@ -136,9 +139,9 @@ def test_ids_are_only_ids(client, user):
     assert [x["item"] for x in client.get("/users/ann/history").json()["events"]] == ["i2"]
 
 
-def test_large_bodies_are_not_read(model, store):
+def test_large_bodies_are_not_read(live, store):
     large = b'{"history": [' + b" " * 5_000
-    with TestClient(create_app(model, store, Limits(body_bytes=1_000)), base_url=HERE) as client:
+    with TestClient(create_app(live, Limits(body_bytes=1_000)), base_url=HERE) as client:
         announced = client.post("/recommend", content=large)
         streamed = client.post("/recommend", content=iter([large[:600], large[600:]]))
         small = client.post("/recommend", json={"history": ["i1"]})
@@ -160,4 +163,94 @@ def test_the_clock_never_goes_back(monkeypatch):
 
 def test_the_description_names_every_path(client):
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/recommend", "/events", "/users/{user}/history", "/healthz", "/readyz"}
+    assert set(paths) == {
+        "/recommend",
+        "/events",
+        "/users/{user}/history",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    }
+
+
+def test_a_slow_store_leaves_popularity(live, store, monkeypatch):
+    monkeypatch.setattr(type(store), "history", lambda *_: time.sleep(0.5) or [])
+    with TestClient(create_app(live, Limits(budget_s=0.05)), base_url=HERE) as client:
+        told = client.post("/recommend", json={"user": "ann"}).json()
+    assert (told["source"], told["reason"]) == ("popularity", "over budget")
+
+
+def test_a_store_that_is_down_leaves_popularity(client, store):
+    store.close()
+    told = client.post("/recommend", json={"user": "ann", "k": 3}).json()
+    assert (told["source"], told["reason"]) == ("popularity", "no history store")
+    assert len(told["items"]) == 3
+
+
+def test_reasons_are_given_to_who_asks(client, fitted):
+    body = {"history": ["i1", "i2", "i3"], "k": 3, "explain": True}
+    told = client.post("/recommend", json=body).json()["items"]
+    expected = fitted.recommend([["i1", "i2", "i3"]], k=3, explain=True)["because"].to_list()
+    for row, reasons in zip(told, expected, strict=True):
+        assert [x["item"] for x in row["because"]] == [x["event"] for x in reasons]
+        assert [x["share"] for x in row["because"]] == pytest.approx(
+            [x["share"] for x in reasons], abs=1e-4
+        )
+
+
+async def through(app, messages) -> tuple[int, dict]:
+    """Send one POST /recommend whose body comes as it may; return what is answered."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/recommend",
+        "raw_path": b"/recommend",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    await app(scope, messages, send)
+    body = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], json.loads(body)
+
+
+def test_a_body_that_drips_is_not_waited_for(live, store):
+    async def drip():
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    app = create_app(live, Limits(body_s=0.1))
+    status, told = asyncio.run(through(app, drip))
+    assert status == 408 and "0.1 s" in told["error"]
+
+
+def test_more_at_once_than_agreed_are_turned_away(live, store):
+    async def both():
+        ready = asyncio.Event()
+        body = {"type": "http.request", "body": b'{"history": ["i1"]}', "more_body": False}
+
+        async def late():
+            await ready.wait()
+            return body
+
+        async def now():
+            return body
+
+        first = asyncio.create_task(through(app, late))
+        await asyncio.sleep(0)
+        second = await through(app, now)
+        ready.set()
+        return await first, second
+
+    app = create_app(live, Limits(under_way=1))
+    (first, _), (second, told) = asyncio.run(both())
+    assert (first, second) == (200, 503) and "ask again later" in told["error"]

@@ -25,6 +25,7 @@ from modicum.cli.evaluate import evaluate
 from modicum.cli.export import export
 from modicum.cli.faces import faces
 from modicum.cli.fit import fit, read_config
+from modicum.cli.keys import keys
 from modicum.cli.predict import predict
 from modicum.cli.prune import prune
 from modicum.cli.recommend import recommend
@@ -43,6 +44,7 @@ VERBS: tuple[Callable[..., Any], ...] = (
     export,
     faces,
     fit,
+    keys,
     predict,
     prune,
     recommend,

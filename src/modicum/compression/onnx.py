@@ -28,6 +28,7 @@ from modicum.exported import (
     ENCODER,
     FORMAT,
     ITEMS,
+    PARITY,
     SCALES,
     VOCABULARY,
     Exported,
@@ -36,6 +37,9 @@ from modicum.exported import (
 from modicum.methods.network import Catalogue, Network
 from modicum.methods.recommender import Recommender
 from modicum.training.batches import Batch
+
+PARITY_HISTORIES, PARITY_ITEMS = 8, 10
+"""How many random histories, and how many of the best items of each, an export keeps the scores of."""
 
 
 def export(model: Recommender, folder: str | Path, precision: Precision = "float32") -> Path:
@@ -97,6 +101,7 @@ def export(model: Recommender, folder: str | Path, precision: Precision = "float
             np.save(aside / SCALES, scales, allow_pickle=False)
         np.save(aside / ITEMS, items, allow_pickle=False)
         _write_encoder(network, model.length, aside / ENCODER, precision)
+        _write_parity(items if precision == "float32" else items * scales, model.length, aside)
         counts = model.catalogue.counts[1:]
         vocabulary = model.vocabulary.to_frame().with_columns(events=counts)
         vocabulary.write_parquet(aside / VOCABULARY)
@@ -206,6 +211,16 @@ def _write_encoder(network: Network, length: int, path: Path, precision: Precisi
         int8.quantise(program.model.graph)
     _share(program.model.graph, path.parent)
     program.save(path)
+
+
+def _write_parity(items: np.ndarray, length: int, folder: Path) -> None:
+    """Write what the export answers to a few histories: whoever loads it can ask again."""
+    histories = parity.random_histories(length, len(items))[:PARITY_HISTORIES].numpy()
+    (users,) = exported.open_encoder(folder / ENCODER).run(None, {"items": histories})
+    scores = users @ items.T
+    rows = 1 + np.argsort(-scores, axis=1, kind="stable")[:, :PARITY_ITEMS]
+    best = np.take_along_axis(scores, rows - 1, axis=1)
+    np.savez(folder / PARITY, histories=histories, rows=rows, scores=best)
 
 
 def _forget_former_capture() -> None:

@@ -34,15 +34,34 @@ def _count(mask: Tensor) -> Tensor:
 def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return values (B, k) and item rows (B, k) of the highest scores, best first.
 
-    Places that no item fills, because N is below ``k`` or items are left out, hold row 0.
+    Of equal scores, the lower row comes first. Places that no item fills, because N is below ``k``
+    or items are left out, hold row 0.
 
-    >>> best_items(torch.tensor([[3.0, float("-inf"), 5.0]]), 2)[1]
+    >>> best_items(torch.tensor([[3.0, float("-inf"), 5.0, 3.0]]), 2)[1]
     tensor([[3, 1]])
     """
-    values, at = scores.topk(min(k, scores.shape[1]), dim=1)
-    rows = (at + 1).masked_fill(values.isneginf(), 0)
-    missing = k - rows.shape[1]
-    if missing > 0:
+    k, missing = min(k, scores.shape[1]), max(0, k - scores.shape[1])
+    values, at = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    if values.shape[1] > k:
+        cut = torch.nonzero(values[:, k - 1] == values[:, k])[:, 0]
+        values, at = values[:, :k], at[:, :k]
+        if len(cut):
+            at[cut] = _first_of_tied(scores[cut], values[cut], at[cut])
+    at, order = at.sort(dim=1)
+    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+    rows = (at.gather(1, order) + 1).masked_fill(values.isneginf(), 0)
+    if missing:
         rows = torch.nn.functional.pad(rows, (0, missing))
         values = torch.nn.functional.pad(values, (0, missing), value=float("-inf"))
     return values, rows
+
+
+def _first_of_tied(scores: Tensor, values: Tensor, at: Tensor) -> Tensor:
+    """Return positions (T, k) of the best of ``scores`` (T, N), where the last of their ``values``
+    (T, k) goes on after ``k``: of those items, the first ones come."""
+    num_items, last = scores.shape[1], values[:, -1:]
+    from_end = torch.arange(num_items, 0, -1, device=scores.device)
+    first = num_items - torch.where(scores == last, from_end, 0).topk(values.shape[1], dim=1).values
+    tied = values == last
+    place = (tied.cumsum(1) - 1).clamp(min=0)
+    return torch.where(tied, first.gather(1, place), at)

@@ -1,10 +1,11 @@
-"""Micro-batches: what several requests ask at the same time goes through the model together."""
+"""Micro-batches: what several requests ask at the same time is answered together."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -12,6 +13,8 @@ from modicum.errors import ResourceError
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
+
+_Waiting = tuple[Asked, "asyncio.Future[Answered]"]
 
 LARGEST = 64
 """Requests of a batch at most."""
@@ -23,30 +26,36 @@ class Batcher(Generic[Asked, Answered]):
     A lone request does not wait for others; under load, batches grow by themselves.
 
     Args:
-        answer: answers a batch, in order.
+        answer: answers a batch, in order; an exception in the place of an answer is raised by the
+            request alone, one that is raised by all of the batch.
         largest: requests in a batch at most.
 
-    >>> with Batcher(lambda numbers: [number * 2 for number in numbers]) as doubled:
-    ...     doubled.ask(4).result()
+    >>> async def doubled() -> int:
+    ...     with Batcher(lambda numbers: [number * 2 for number in numbers]) as batcher:
+    ...         return await batcher.ask(4)
+    >>> asyncio.run(doubled())
     8
     """
 
     def __init__(
-        self, answer: Callable[[Sequence[Asked]], Sequence[Answered]], *, largest: int = LARGEST
+        self,
+        answer: Callable[[Sequence[Asked]], Sequence[Answered | Exception]],
+        *,
+        largest: int = LARGEST,
     ) -> None:
         self.answer, self.largest = answer, largest
-        self._waiting: SimpleQueue[tuple[Asked, Future[Answered]] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[_Waiting[Asked, Answered] | None] = SimpleQueue()
         self._gate, self._open = threading.Lock(), True
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
-    def ask(self, asked: Asked) -> Future[Answered]:
+    def ask(self, asked: Asked) -> asyncio.Future[Answered]:
         """Return the answer to come; cancel it and it is not worked out if its turn has not come.
 
         Raises:
             ResourceError: the batcher is closed.
         """
-        answer: Future[Answered] = Future()
+        answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         with self._gate:
             if not self._open:
                 raise ResourceError("the server is stopping; ask again later")
@@ -83,25 +92,30 @@ class Batcher(Generic[Asked, Answered]):
                 last = following is None
                 if following is not None:
                     batch.append(following)
-            self._answer(batch)
+            self._answer([waiting for waiting in batch if not waiting[1].cancelled()])
             if last:
                 return
 
-    def _answer(self, batch: list[tuple[Asked, Future[Answered]]]) -> None:
-        """Answer a batch; one that fails is answered one by one, so that each fails for itself."""
-        asked = [
-            (question, done) for question, done in batch if done.set_running_or_notify_cancel()
-        ]
-        if not asked:
+    def _answer(self, batch: list[_Waiting[Asked, Answered]]) -> None:
+        if not batch:
             return
+        answers: Sequence[Answered | Exception]
         try:
-            answers = self.answer([question for question, _ in asked])
-        except Exception:
-            for question, done in asked:
-                try:
-                    done.set_result(self.answer([question])[0])
-                except Exception as error:
-                    done.set_exception(error)
-            return
-        for (_, done), answer in zip(asked, answers, strict=True):
+            answers = self.answer([asked for asked, _ in batch])
+        except Exception as error:
+            answers = [error] * len(batch)
+        pairs = [(done, answer) for (_, done), answer in zip(batch, answers, strict=True)]
+        for loop in {done.get_loop() for done, _ in pairs}:
+            own = [pair for pair in pairs if pair[0].get_loop() is loop]
+            with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                loop.call_soon_threadsafe(_deliver, own)
+
+
+def _deliver(pairs: Sequence[tuple[asyncio.Future[Answered], Answered | Exception]]) -> None:
+    for done, answer in pairs:
+        if done.done():
+            continue
+        if isinstance(answer, Exception):
+            done.set_exception(answer)
+        else:
             done.set_result(answer)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
+from modicum.data.vocabulary import UNKNOWN
+from modicum.errors import DataError
 from modicum.exported import Exported
+from modicum.serving.batching import LARGEST
+from modicum.serving.explaining import Explainer, Reason
+from modicum.serving.search.inverted import Inverted
+from modicum.serving.search.scan import Scan
+from modicum.serving.search.searching import Search
+from modicum.serving.search.shelves import Shelves
 
 Source = Literal["model", "popularity"]
+
+INVERTED_FROM = 400_000
+"""Items from which an inverted file may be faster than the exact scan (benchmarks/topk.py)."""
+SAMPLE = 512
+"""Users on which the recall of an inverted file is measured."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,9 @@ class Query:
         domain: recommend items of this domain; None: of all.
         excluded: items not to recommend.
         exclude_seen: do not recommend items of the history either.
+        explain: say which events carried each item.
+        stored: the history comes from a store, where nobody can correct it now: an item that is
+            of a domain unknown here, or in several, counts as unknown.
     """
 
     items: Sequence[Any]
@@ -30,6 +47,25 @@ class Query:
     domain: str | None = None
     excluded: Sequence[Any] = ()
     exclude_seen: bool = True
+    explain: bool = False
+    stored: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A query that was checked: answering it cannot fail for what it asks.
+
+    Args:
+        query: what was asked for.
+        known: item rows of the history that the model knows, oldest first.
+        domain: code of the domain asked for; None: all.
+        left_out: rows of the items that are not to come.
+    """
+
+    query: Query
+    known: np.ndarray
+    domain: int | None
+    left_out: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -40,89 +76,164 @@ class Answer:
         items: ids, best first.
         domains: of the items; empty where they have none.
         scores: of the items.
-        source: what ranked them: the model, or popularity where it had nothing to go by.
+        source: what ranked them: the model, or popularity (within the domain asked for).
         unknown: how many items of the history the model does not know.
+        reason: why popularity ranked them; None where the model did.
+        because: the events that each item was recommended for, strongest first; empty lists where
+            popularity ranked them, and empty where nobody asked.
     """
 
     items: list[Any]
     domains: list[str]
     scores: list[float]
     source: Source
-    unknown: int = field(default=0)
+    unknown: int = 0
+    reason: str | None = None
+    because: list[list[Reason]] = field(default_factory=list)
 
 
 class Engine:
-    """Ranks the catalogue of an exported model by inner products, exactly.
+    """Ranks the catalogue of an exported model by inner products.
 
-    Scores and order are those of :meth:`modicum.methods.asking.Asked.recommend`: ties go to the
-    item of the lower row, and a history without known items gets the most popular items.
+    Items and order are those of :meth:`modicum.methods.asking.Asked.recommend`: ties go to the
+    item of the lower row, and a history without known items gets the most popular items. The
+    search is exact unless a recall is named.
 
     Args:
         model: what is served.
+        recall: share of the ten best to be found at least, above 0 and below 1, by an inverted file
+            where there are enough items for one to be faster; None: the search is exact.
+        threads: of one search.
+        barred: rows of items that are never recommended (:mod:`modicum.serving.rules`).
+        histories: of items, on which the recall is measured; without them, histories of one event,
+            drawn as often as in training.
+
+    Raises:
+        SettingError: the recall is out of range.
+        ResourceError: the index does not fit into memory.
+        MissingExtraError: the extra ``serve`` is not installed.
     """
 
-    def __init__(self, model: Exported) -> None:
+    def __init__(
+        self,
+        model: Exported,
+        *,
+        recall: float | None = None,
+        threads: int = 1,
+        barred: np.ndarray | None = None,
+        histories: Sequence[Sequence[Any]] = (),
+    ) -> None:
         self.model = model
-        self._items = np.ascontiguousarray(model.items.T, dtype=np.float32)  # (D, N)
-        self._popularity = model.counts[1:].astype(np.float32)
+        self._recall, self._threads, self._histories = recall, threads, histories
+        self._shelves = Shelves(
+            np.ascontiguousarray(model.items, dtype=np.float32),
+            model.counts[1:],
+            model.vocabulary.domains,
+            np.empty(0, dtype=np.int64) if barred is None else barred,
+            self._search,
+        )
+        names = model.vocabulary.domain_names
+        self.prepare(Query([(name, None) for name in names] or [None]))  # looks up once, for all
 
-    def answer(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answer queries in one pass of the encoder.
+    @property
+    def description(self) -> str:
+        """How the catalogue is searched, and what the answers are worth."""
+        return self._shelves.description
+
+    def prepare(self, query: Query) -> Prepared:
+        """Return a query ready to be answered together with others.
 
         Raises:
             DataError: a domain is unknown, or an id is of several domains.
         """
-        rows = [self.model.vocabulary.rows(query.items) for query in queries]
-        known = [found[found > 0] for found in rows]
-        read = [at for at, found in enumerate(known) if len(found)]
-        scores = np.tile(self._popularity, (len(queries), 1))
-        if read:
-            users = self.model.encode(self._padded([known[at] for at in read]))
-            scores[read] = users @ self._items
-        answers = []
-        for at, query in enumerate(queries):
-            self._leave_out(scores[at], query, known[at])
-            unknown = len(rows[at]) - len(known[at])
-            answers.append(self._best(scores[at], query.k, bool(len(known[at])), unknown))
-        return answers
-
-    def popular(self, query: Query) -> Answer:
-        """Answer a query by popularity alone: what there is when the model takes too long."""
-        rows = self.model.vocabulary.rows(query.items)
-        scores = self._popularity.copy()
-        self._leave_out(scores, query, rows[rows > 0])
-        return self._best(scores, query.k, False, int((rows < 1).sum()))
-
-    def _padded(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Return (B, L) the latest rows of histories, pads (0) at the end."""
-        latest = [history[-self.model.length :] for history in histories]
-        lengths = np.array([len(history) for history in latest])
-        matrix = np.zeros((len(latest), lengths.max()), dtype=np.int64)
-        matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = np.concatenate(latest)
-        return matrix
-
-    def _leave_out(self, scores: np.ndarray, query: Query, seen: np.ndarray) -> None:
         vocabulary = self.model.vocabulary
-        if query.domain is not None:
-            code = vocabulary.domain_code(query.domain)
-            scores[vocabulary.domains != code] = -np.inf
-        if query.exclude_seen:
-            scores[seen - 1] = -np.inf
-        if query.excluded:
-            rows = vocabulary.rows(query.excluded)
-            scores[rows[rows > 0] - 1] = -np.inf
+        rows = self._stored_rows(query.items) if query.stored else vocabulary.rows(query.items)
+        known = rows[rows > 0]
+        out = vocabulary.rows(query.excluded)
+        out = np.concatenate([out[out > 0], known if query.exclude_seen else known[:0]])
+        domain = None if query.domain is None else vocabulary.domain_code(query.domain)
+        return Prepared(query, known, domain, np.unique(out))
 
-    def _best(self, scores: np.ndarray, k: int, by_model: bool, unknown: int) -> Answer:
-        k = min(k, len(scores))
-        least = np.partition(scores, -k)[-k]
-        candidates = np.flatnonzero(scores >= least)
-        best = candidates[np.argsort(-scores[candidates], kind="stable")][:k]
-        best = best[np.isfinite(scores[best])]
-        vocabulary = self.model.vocabulary
-        return Answer(
-            items=vocabulary.names(best + 1).to_list(),
-            domains=[] if vocabulary.domains is None else list(vocabulary.domains_of(best + 1)),
-            scores=scores[best].tolist(),
-            source="model" if by_model else "popularity",
-            unknown=unknown,
+    def answer(self, queries: Sequence[Query | Prepared]) -> list[Answer]:
+        """Answer queries, prepared or not, in one pass of the encoder and one search.
+
+        Raises:
+            DataError: a query that was not prepared cannot be.
+        """
+        asked = [x if isinstance(x, Prepared) else self.prepare(x) for x in queries]
+        answers = [self.popular(x, "no known items") for x in asked if not len(x.known)]
+        read = [x for x in asked if len(x.known)]
+        if not read:
+            return answers
+        best = self._shelves.best(
+            self.model.encode_all([x.known for x in read]),
+            np.array([x.query.k for x in read]),
+            [x.domain for x in read],
+            [x.left_out for x in read],
         )
+        ranked = iter(
+            self._answer(x, rows, scores, "model")
+            for x, (rows, scores) in zip(read, best, strict=True)
+        )
+        rest = iter(answers)
+        return [next(ranked if len(x.known) else rest) for x in asked]
+
+    def popular(self, query: Query | Prepared, reason: str = "over budget") -> Answer:
+        """Answer a query by popularity alone: what there is when the model takes too long.
+
+        Raises:
+            DataError: a query that was not prepared cannot be.
+        """
+        asked = query if isinstance(query, Prepared) else self.prepare(query)
+        rows, counts = self._shelves.popular(asked.query.k, asked.domain, asked.left_out)
+        return replace(self._answer(asked, rows, counts, "popularity"), reason=reason)
+
+    def _answer(
+        self, asked: Prepared, rows: np.ndarray, scores: np.ndarray, source: Source
+    ) -> Answer:
+        vocabulary, because = self.model.vocabulary, []
+        if asked.query.explain:
+            by_model = asked.known if source == "model" else asked.known[:0]
+            because = self._explainer.because(by_model, rows, asked.domain)
+        return Answer(
+            items=vocabulary.names(rows).to_list(),
+            domains=[] if vocabulary.domains is None else vocabulary.domains_of(rows).to_list(),
+            scores=scores.tolist(),
+            source=source,
+            unknown=len(asked.query.items) - len(asked.known),
+            because=because,
+        )
+
+    def _stored_rows(self, items: Sequence[Any]) -> np.ndarray:
+        """Return the rows of items; one that cannot be told from others counts as unknown."""
+        try:
+            return self.model.vocabulary.rows(items)
+        except DataError:
+            return np.concatenate([self._stored_row(item) for item in items])
+
+    def _stored_row(self, item: Any) -> np.ndarray:
+        try:
+            return self.model.vocabulary.rows([item])
+        except DataError:
+            return np.array([UNKNOWN])
+
+    def _search(self, items: np.ndarray) -> Search:
+        if self._recall is None or len(items) < INVERTED_FROM:
+            return Scan(items, threads=self._threads)
+        return Inverted(items, self._sample, recall=self._recall, threads=self._threads)
+
+    @cached_property
+    def _sample(self) -> np.ndarray:
+        """(Q, D) user vectors on which recall is measured."""
+        histories = [self._stored_rows(items) for items in self._histories]
+        known = [rows[rows > 0] for rows in histories if (rows > 0).any()]
+        if not known:
+            often = self.model.counts[1:] + 1.0  # an item without events may be met later
+            drawn = np.random.default_rng(0).choice(len(often), SAMPLE, p=often / often.sum())
+            known = [np.array([at + 1]) for at in drawn]
+        blocks = [known[at : at + LARGEST] for at in range(0, len(known), LARGEST)]
+        return np.concatenate([self.model.encode_all(block) for block in blocks])
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.model)

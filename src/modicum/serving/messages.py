@@ -24,15 +24,26 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class ItemOf(Message):
+    """An item of a domain, where several domains have its id."""
+
+    domain: Text
+    item: Item
+
+
 class Ask(Message):
-    """Whom or what to recommend for: a user of the history store, or a history."""
+    """Whom or what to recommend for: a user of the history store, or a history.
+
+    With ``explain``, each item comes with the events that speak for it.
+    """
 
     user: User | None = None
-    history: Annotated[list[Item], Field(max_length=MOST_ITEMS)] | None = None
+    history: Annotated[list[Item | ItemOf], Field(max_length=MOST_ITEMS)] | None = None
     k: Annotated[int, Field(ge=1, le=MOST_RECOMMENDED)] = 10
     domain: Text | None = None
-    exclude: Annotated[list[Item], Field(max_length=MOST_ITEMS)] = []
+    exclude: Annotated[list[Item | ItemOf], Field(max_length=MOST_ITEMS)] = []
     exclude_seen: bool = True
+    explain: bool = False
 
     @model_validator(mode="after")
     def one_of_two(self) -> Ask:
@@ -41,18 +52,28 @@ class Ask(Message):
         return self
 
 
+class Because(Message):
+    """An event that a recommendation goes back to, and its share among all of the history."""
+
+    item: str | int
+    domain: str | None = None
+    share: float
+
+
 class Recommended(Message):
     item: str | int
     score: float
     rank: int
     domain: str | None = None
+    because: list[Because] = []
 
 
 class Recommendations(Message):
     """The best items, and what ranked them.
 
     ``popularity`` answers where the model knows nothing of the history (``reason`` is
-    ``"no known items"``) or takes longer than its budget (``"over budget"``).
+    ``"no known items"``), takes longer than its budget (``"over budget"``), or where the history
+    cannot be read (``"no history store"``).
     """
 
     items: list[Recommended]
@@ -60,6 +81,7 @@ class Recommendations(Message):
     reason: str | None = None
     unknown_items: int
     model: str
+    version: str
 
 
 class NewEvent(Message):

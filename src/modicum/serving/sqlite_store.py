@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,10 +9,9 @@ from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from modicum.errors import SettingError, StoreError
-from modicum.serving.store import KEPT, Event, HistoryStore
+from modicum.serving.store import KEPT, TIMEOUT_S, Event, HistoryStore, Row
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -38,17 +35,20 @@ DELETE FROM events WHERE arrival IN (
     SELECT arrival FROM events WHERE user = ? ORDER BY time DESC, arrival DESC LIMIT -1 OFFSET ?
 )
 """
-Rows = list[tuple[Any, ...]]
-
-COLUMNS = "id, user, item, time, domain, behaviour"
+COLUMNS = "user, id, item, time, domain, behaviour"
 LATEST = f"SELECT {COLUMNS} FROM events WHERE user = ? ORDER BY time DESC, arrival DESC LIMIT ?"
-ALL = f"SELECT {COLUMNS} FROM events ORDER BY user, time, arrival"
+FOLLOWING = f"""
+SELECT {COLUMNS}, arrival FROM events WHERE (user, time, arrival) > (?, ?, ?)
+ORDER BY user, time, arrival LIMIT ?
+"""
+BEFORE_ALL = ("", float("-inf"), 0)
 
 APPLICATION = 0x6D6F6469
 """Tells a history store from other SQLite files."""
 
-WAIT_S = 5.0
-"""How long to wait for another process that writes to the file."""
+READ_AT_ONCE = 5_000
+
+Waiting = tuple[list[Row], Future[int]]
 
 
 class SQLiteStore(HistoryStore):
@@ -60,6 +60,8 @@ class SQLiteStore(HistoryStore):
     Args:
         path: of the file; ``":memory:"`` is refused, as it keeps nothing.
         kept: events of a user that are kept, the latest; older ones are deleted.
+        timeout_s: how long a call may take before it fails, as another process writes or the disk
+            does not answer.
 
     Raises:
         StoreError: the file cannot be opened, or is no history store.
@@ -73,18 +75,24 @@ class SQLiteStore(HistoryStore):
     ['a', 'b']
     """
 
-    def __init__(self, path: str | Path, *, kept: int = KEPT) -> None:
+    def __init__(self, path: str | Path, *, kept: int = KEPT, timeout_s: float = TIMEOUT_S) -> None:
         if str(path) == ":memory:":
             raise StoreError("a store in memory keeps nothing; name a file")
         if kept < 1:
             raise SettingError(f"kept={kept} must be 1 or more")
-        self.path, self.kept = Path(path), kept
-        self._waiting: SimpleQueue[tuple[Rows, Future[int]] | None] = SimpleQueue()
+        self.path, self.kept, self.timeout_s = Path(path), kept, timeout_s
+        self._waiting: SimpleQueue[Waiting | None] = SimpleQueue()
         self._gate, self._open = threading.Lock(), True
+        self._idle: list[sqlite3.Connection] = []
         with self._told():
             self.path.touch(mode=0o600)
+            self._file = self._found()
             self._writer = self._connect()
-            self._enter()
+            try:
+                self._enter()
+            except BaseException:
+                self._writer.close()
+                raise
         self._thread = threading.Thread(target=self._write, name="history writer", daemon=True)
         self._thread.start()
 
@@ -92,32 +100,47 @@ class SQLiteStore(HistoryStore):
         if not events:
             return 0
         done: Future[int] = Future()
-        rows = [_row(event) for event in events]
+        rows = [event.row() for event in events]
         with self._gate:
             self._require_open()
             self._waiting.put((rows, done))
-        return done.result()
+        try:
+            return done.result(self.timeout_s)
+        except TimeoutError:
+            done.cancel()
+            raise StoreError(
+                f"the history store {self.path} did not write within {self.timeout_s:g} s; "
+                "send the events again"
+            ) from None
 
     def history(self, user: str, latest: int) -> list[Event]:
-        with self._told(), closing(self._connect()) as connection:
-            rows = connection.execute(LATEST, (user, latest)).fetchall()
-        return [_event(row) for row in reversed(rows)]
+        with self._reading() as connection:
+            rows = connection.execute(LATEST, (user, max(latest, 0))).fetchall()
+        return [Event.of_row(row) for row in reversed(rows)]
 
     def erase(self, user: str) -> int:
+        self._require_open()
         with self._told(), closing(self._connect()) as connection:
             erased = connection.execute("DELETE FROM events WHERE user = ?", (user,)).rowcount
             # The log must forget as well, and cannot while somebody reads it.
             ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:
             raise StoreError(
-                f"{user!r} is erased, but the log of {self.path} is being read and still holds the "
+                f"the user is erased, but the log of {self.path} is being read and still holds the "
                 "events; erase again in a while"
             )
         return int(erased)
 
     def events(self) -> Iterator[Event]:
-        with self._told(), closing(self._connect()) as connection:
-            yield from map(_event, connection.execute(ALL))
+        after = BEFORE_ALL
+        while True:
+            with self._reading() as connection:
+                rows = connection.execute(FOLLOWING, (*after, READ_AT_ONCE)).fetchall()
+            if not rows:
+                return
+            yield from (Event.of_row(row[:-1]) for row in rows)
+            user, _, _, time, *_, arrival = rows[-1]
+            after = (user, time, arrival)
 
     def check(self) -> None:
         self._require_open()
@@ -132,6 +155,8 @@ class SQLiteStore(HistoryStore):
             self._open = False
             self._waiting.put(None)
         self._thread.join()
+        for connection in self._idle:
+            connection.close()
         self._writer.close()
 
     def _write(self) -> None:
@@ -142,21 +167,26 @@ class SQLiteStore(HistoryStore):
                 last = following is None
                 if following is not None:
                     group.append(following)
-            self._commit(group)
+            wanted = [one for one in group if one[1].set_running_or_notify_cancel()]
+            if wanted:
+                self._commit(wanted)
             if last:
                 return
 
-    def _commit(self, group: list[tuple[Rows, Future[int]]]) -> None:
+    def _commit(self, group: list[Waiting]) -> None:
         """Write what several threads appended in one transaction; alone, if that fails."""
         try:
+            self._require_file()
             with self._writer:
                 self._writer.execute("BEGIN IMMEDIATE")
                 counts = [self._insert(rows) for rows, _ in group]
+            self._require_file()
         except Exception as error:
             # What the file refuses, it refuses all; what is wrong with one append, only that.
-            if len(group) == 1 or isinstance(error, sqlite3.OperationalError):
+            if len(group) == 1 or isinstance(error, sqlite3.OperationalError | StoreError):
+                told = error if isinstance(error, StoreError) else self._failed(error)
                 for _, done in group:
-                    done.set_exception(self._failed(error))
+                    done.set_exception(told)
                 return
             for one in group:
                 self._commit([one])
@@ -164,7 +194,7 @@ class SQLiteStore(HistoryStore):
         for (_, done), count in zip(group, counts, strict=True):
             done.set_result(count)
 
-    def _insert(self, rows: Rows) -> int:
+    def _insert(self, rows: list[Row]) -> int:
         before = self._writer.total_changes
         self._writer.executemany(INSERT, rows)
         inserted = self._writer.total_changes - before
@@ -174,54 +204,80 @@ class SQLiteStore(HistoryStore):
     def _enter(self) -> None:
         """Make the tables in a new file, or see that they are there."""
         (found,) = self._writer.execute("PRAGMA application_id").fetchone()
+        if found == APPLICATION:
+            return
         (tables,) = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if found != APPLICATION and tables:
-            self._writer.close()
+        if tables:
             raise StoreError(f"{self.path} is a database of something else; name another file")
-        self._writer.execute(f"PRAGMA application_id = {APPLICATION}")
-        self._writer.executescript(SCHEMA)
+        self._writer.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; COMMIT"
+        )
 
     def _require_open(self) -> None:
         if not self._open:
             raise StoreError(f"the history store {self.path} is closed")
 
+    def _found(self) -> tuple[int, int]:
+        """Return what tells the file from another of the same name."""
+        status = self.path.stat()
+        return status.st_dev, status.st_ino
+
+    def _require_file(self) -> None:
+        """See that the file is where it was: what is written to a deleted one is lost."""
+        try:
+            same = self._found() == self._file
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise StoreError(
+                f"the history store {self.path} was moved, deleted or replaced while in use; put "
+                "the file back, or start again to use what is there"
+            )
+
     def _connect(self) -> sqlite3.Connection:
+        self._require_file()
         connection = sqlite3.connect(
-            self.path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+            f"{self.path.absolute().as_uri()}?mode=rw",  # a file that is gone is not made anew
+            uri=True,
+            timeout=self.timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that no other thread has; opening one takes longer than reading."""
+        with self._told():
+            self._require_file()
+            with self._gate:
+                self._require_open()
+                connection = self._idle.pop() if self._idle else None
+            connection = connection or self._connect()
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            with self._gate:
+                if self._open:
+                    self._idle.append(connection)
+            if not self._open:
+                connection.close()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError) as error:
             raise self._failed(error) from None
 
     def _failed(self, error: Exception) -> StoreError:
         return StoreError(f"the history store {self.path} failed ({error}); check disk and rights")
-
-
-def _row(event: Event) -> tuple[Any, ...]:
-    """Return an event as it is kept.
-
-    Raises:
-        StoreError: it cannot be kept; the message names it.
-    """
-    try:
-        for text in (event.user, event.id, event.domain, event.behaviour):
-            text.encode()
-        if not math.isfinite(event.time):
-            raise ValueError(f"its time is {event.time}")
-        item = json.dumps(event.item)
-    except (TypeError, ValueError, AttributeError) as problem:
-        raise StoreError(f"event {event.id!r} cannot be kept ({problem}); repair it") from None
-    return event.user, event.id, item, float(event.time), event.domain, event.behaviour
-
-
-def _event(row: tuple[Any, ...]) -> Event:
-    name, user, item, time, domain, behaviour = row
-    return Event(name, user, json.loads(item), time, domain, behaviour)

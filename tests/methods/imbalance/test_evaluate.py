@@ -119,6 +119,14 @@ def test_many_classes_frames_gaps_and_time(tmp_path):
     assert "200 rows" in page and "<svg" in page
 
 
+def test_probabilities_that_are_all_alike_leave_the_threshold_at_a_half():
+    X, y = np.zeros((60, 2)), np.repeat([0, 1], [45, 15])
+    ask = {"learners": LEARNERS, "samplers": {"nothing": None}, "progress": False}
+    tuned = mo.imbalance.evaluate(X, y, **ask, threshold="tuned")
+    half = mo.imbalance.evaluate(X, y, **ask)
+    assert tuned.table("mcc").equals(half.table("mcc"))
+
+
 def test_a_tuned_threshold_changes_predictions_and_not_their_order(table):
     ask = {"learners": LEARNERS, "samplers": {"nothing": None}, "progress": False}
     half = mo.imbalance.evaluate(*table, **ask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -67,8 +67,9 @@ def evaluate(
         folds, repeats: how often the rows are cut, and dealt anew.
         groups: (N,) rows of one group stay together.
         time: (N,) each fold is tested on rows later than those it learns from.
-        threshold: ``"tuned"`` takes the one with the best MCC in folds of the training part; with
-            two classes only. Otherwise the most probable class is predicted.
+        threshold: ``"tuned"`` takes the one with the best MCC in folds of the training part (a half
+            where such a fold gets one probability for all rows); with two classes only. Otherwise
+            the most probable class is predicted.
         calibrate: calibrates probabilities in folds of the training part.
         seed: of folds, samplers and learners.
         n_jobs: processes; folds are shared among them.
@@ -219,7 +220,14 @@ def _judge(
 
     begin = clock.perf_counter()
     model = arm.model(seed + fold.repeat, inner)
-    model.fit(take(X, fold.train), codes[fold.train])
+    try:
+        model.fit(take(X, fold.train), codes[fold.train])
+    except ValueError:
+        if not arm.tuned:
+            raise
+        # Probabilities that are all alike in one inner fold leave no threshold to tune.
+        model = replace(arm, tuned=False).model(seed + fold.repeat, inner)
+        model.fit(take(X, fold.train), codes[fold.train])
     seconds = clock.perf_counter() - begin
     test = take(X, fold.test)
     found = measures(codes[fold.test], model.predict_proba(test), model.predict(test))

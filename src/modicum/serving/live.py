@@ -1,0 +1,230 @@
+"""The model that answers now, and how a new one takes its place without a pause."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from modicum import exported
+from modicum.data.fetching import sha256
+from modicum.errors import BundleError, StoreError
+from modicum.exported import CONFIG, Exported
+from modicum.serving.batching import Batcher
+from modicum.serving.engine import Answer, Engine, Prepared, Query
+from modicum.serving.messages import MOST_ITEMS
+from modicum.serving.store import HistoryStore
+
+BUNDLE = "config.json"
+"""What a saved model holds, and an export does not."""
+
+logger = logging.getLogger("modicum.serving")
+
+
+@dataclass(frozen=True)
+class Of:
+    """A query for a user of the history store.
+
+    Args:
+        user: whose history it is to be.
+        query: what is asked for, without the history.
+    """
+
+    user: str
+    query: Query
+
+
+class Loaded:
+    """One model that answers, and the thread that reads histories and runs it.
+
+    Args:
+        engine: the model, ready to rank.
+        version: tells this model from another one of the same method.
+        store: where the histories of users are.
+        observe: told how many requests each batch has.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        version: str,
+        store: HistoryStore,
+        observe: Callable[[int], object],
+    ) -> None:
+        self.engine, self.version, self.store = engine, version, store
+        self._observe = observe
+        self._batcher: Batcher[Prepared | Of, Answer] = Batcher(self._answers)
+
+    @property
+    def method(self) -> str:
+        """Word of the method."""
+        return self.engine.model.method
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What answers, in words."""
+        model = self.engine.model
+        return {
+            "method": model.method,
+            "version": self.version,
+            "precision": model.precision,
+            "items": str(len(model.vocabulary)),
+            "search": self.engine.description,
+        }
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the model."""
+        return self._batcher.waiting
+
+    def ask(self, asked: Query | Of) -> asyncio.Future[Answer]:
+        """Return the answer to come.
+
+        Raises:
+            DataError: an id is of several domains, or a domain is unknown.
+            ResourceError: this model has been replaced, or the server stops.
+        """
+        if isinstance(asked, Of):
+            self.engine.prepare(asked.query)  # what it asks for is told now, not in the thread
+            return self._batcher.ask(asked)
+        return self._batcher.ask(self.engine.prepare(asked))
+
+    def close(self) -> None:
+        """Answer what has been asked, then stop."""
+        self._batcher.close()
+
+    def _answers(self, asked: Sequence[Prepared | Of]) -> list[Answer]:
+        self._observe(len(asked))
+        found: list[Query | Prepared | None] = []
+        down = False  # a store that fails once is not waited for again in this batch
+        for one in asked:
+            if isinstance(one, Prepared):
+                found.append(one)
+                continue
+            try:
+                items = [] if down else self._items(one.user)
+            except StoreError as error:
+                logger.error("%s", error)
+                down = True
+            found.append(None if down else replace(one.query, items=items, stored=True))
+        answers = iter(self.engine.answer([query for query in found if query is not None]))
+        return [
+            self.engine.popular(one.query, "no history store") if query is None else next(answers)
+            for one, query in zip(asked, found, strict=True)
+        ]
+
+    def _items(self, user: str) -> list[Any]:
+        """Return what the history of a user holds, as the model names it."""
+        past = self.store.history(user, MOST_ITEMS)
+        if self.engine.model.vocabulary.domains is None:
+            return [event.item for event in past]
+        return [(event.domain, event.item) if event.domain else event.item for event in past]
+
+
+class Source:
+    """A folder of an export or of a saved model, which another one may take the place of.
+
+    Args:
+        folder: may be a link that is moved from one model to the next.
+        threads: of the encoder.
+    """
+
+    def __init__(self, folder: str | Path, *, threads: int = 1) -> None:
+        self.folder, self.threads = Path(folder), threads
+
+    def stamp(self) -> tuple[object, ...]:
+        """Return what changes when the model does."""
+        folder = self.folder.resolve()
+        for name in (BUNDLE, CONFIG):
+            try:
+                stat = (folder / name).stat()
+            except OSError:
+                continue
+            return folder, name, stat.st_mtime_ns, stat.st_size, stat.st_ino
+        return (folder,)
+
+    def read(self) -> tuple[Exported, str]:
+        """Read and check the model, and tell its version; a saved model is exported first.
+
+        Raises:
+            BundleError: there is no model, or it is damaged.
+        """
+        folder = self.folder.resolve()
+        if (folder / BUNDLE).exists():
+            folder = _exported(folder)
+        model = exported.read(folder, threads=self.threads)
+        exported.check_parity(model)
+        return model, sha256(folder / CONFIG)[:12]
+
+
+def _exported(folder: Path) -> Path:
+    """Export a saved model by a process of its own, so that this one needs no torch."""
+    out = folder / "onnx"
+    command = [sys.executable, "-m", "modicum", "export", str(folder), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        *_, last = ["", *done.stderr.strip().splitlines()]
+        reason = last.removeprefix("modicum: error: ")
+        raise BundleError(f"{folder} could not be exported: {reason}")
+    return out
+
+
+class Live:
+    """What answers at this moment.
+
+    Args:
+        source: where the model is read from, now and whenever it has changed.
+        store: where the histories of users are.
+        build: makes an engine of a model.
+
+    Raises:
+        BundleError: there is no model to begin with.
+    """
+
+    def __init__(
+        self, source: Source, store: HistoryStore, build: Callable[[Exported], Engine] = Engine
+    ) -> None:
+        self.source, self.store, self.build = source, store, build
+        self.observe: Callable[[int], object] = lambda size: None
+        """Told how many requests each batch has."""
+        self._stamp = source.stamp()
+        self.current = self._load()
+
+    def refresh(self) -> bool:
+        """Put a new model in the place of the one that answers, if there is one; say whether.
+
+        It is read and tried aside first. What the old one was asked, it still answers.
+
+        Raises:
+            ModicumError: the new model cannot be used; the old one goes on.
+        """
+        stamp = self.source.stamp()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        old, self.current = self.current, self._load()
+        old.close()
+        return True
+
+    def close(self) -> None:
+        """Answer what has been asked, then stop."""
+        self.current.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _load(self) -> Loaded:
+        model, version = self.source.read()
+        engine = self.build(model)
+        engine.answer([Query(model.vocabulary.names(np.array([1])).to_list()), Query([])])
+        return Loaded(engine, version, self.store, lambda size: self.observe(size))
