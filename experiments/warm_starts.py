@@ -28,10 +28,10 @@ SHARE = 0.1
 """Of the events so far: those that choose the epoch, and those that judge."""
 
 
-def run(log: EventLog, seeds: int, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def run(log: EventLog, seeds: list[int], settings: dict[str, Any]) -> list[dict[str, Any]]:
     times = np.sort(log.frame["time"].to_physical().to_numpy())
     records = []
-    for seed in range(seeds):
+    for seed in seeds:
         last: mo.SASRec | None = None
         for stage in STAGES:
             until = times[min(round(stage * len(times)), len(times) - 1)]
@@ -90,7 +90,7 @@ def main() -> None:
     settings = {
         name: json.loads(value) for name, _, value in (pair.partition("=") for pair in given)
     }
-    seeds = settings.pop("seeds", 1)
+    seeds = settings.pop("seeds", [0])
     records = run(read(source), seeds, settings)
     found = {"source": Path(source).name, "settings": settings, "records": records}
     Path(out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

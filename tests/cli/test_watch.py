@@ -117,6 +117,24 @@ def test_nothing_new_too_little_and_too_few_users_wait(link, capsys):
     assert [path.name for path in link.parent.glob("2*")] == []
 
 
+def test_a_model_taken_back_by_hand_does_not_come_again_by_itself(link, changed):
+    assert main(["watch", str(link)]) == 0
+    link.unlink()
+    link.symlink_to("first")
+    assert main(["watch", str(link)]) == 0
+    assert lines(link)[-1]["decision"] == "waiting" and link.resolve().name == "first"
+
+
+def test_a_new_model_can_begin_with_nothing(tmp_path):
+    small = ["--dim", "8", "--layers", "1", "--heads", "1", "--epochs", "1", "--device", "cpu"]
+    link = first_run(tmp_path, "sasrec", *small)
+    write(tmp_path / "events.csv", walk(range(14)))
+    assert main(["watch", str(link), "--anew", "--margin", "0.9"]) in (0, 3)
+    (new,) = link.parent.glob("2*")
+    assert "start" not in mo.load(new).lineage and Run.read(new).start is None
+    assert mo.load(new).settings() == mo.load(link.parent / "first").settings()
+
+
 def test_errors_of_the_audit_stop_it(link, capsys):
     write(link.parents[1] / "events.csv", walk(range(14), sure=1.0))
     assert main(["watch", str(link)]) == 1

@@ -90,16 +90,16 @@ class Life:
         with (self.folder / JOURNAL).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line | {"live": self.live.name} | figures) + "\n")
 
-    def was_judged(self, events: str, margin: float) -> bool:
-        """Tell whether a new model of these very events was promoted, or judged by this margin.
+    def was_judged(self, asked: dict[str, Any]) -> bool:
+        """Tell whether a new model of these very events was promoted, or judged as is asked for.
 
         So one that was promoted and taken back by hand does not come again by itself.
         """
         path = self.folder / JOURNAL
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return any(
-            line.get("events") == events
-            and (line["decision"] == "promoted" or line.get("judged", {}).get("margin") == margin)
+            (line.get("decision") == "promoted" and line.get("events") == asked["events"])
+            or (line.get("decision") == "kept" and asked.items() <= line.items())
             for line in map(_parsed, lines)
         )
 

@@ -29,7 +29,14 @@ GIVEN_ANEW = ("texts", "teacher")
 """Settings that are files, which a saved model does not hold."""
 
 
-def watch(live: Path, *, events: str | None = None, margin: float = 0.02, keep: int = 5) -> int:
+def watch(
+    live: Path,
+    *,
+    events: str | None = None,
+    anew: bool = False,
+    margin: float = 0.02,
+    keep: int = 5,
+) -> int:
     """Refit the live model on newer events, and promote the new one if it is shown not to be worse.
 
     Of the events that the live model was not made with, the newer half judges both models. The new
@@ -45,6 +52,7 @@ def watch(live: Path, *, events: str | None = None, margin: float = 0.02, keep: 
         live: symbolic link to the run that is live, such as runs/current; new runs go beside it,
             and a line for each call into watch.jsonl there.
         events: the whole log to date, if not where the live run's events were.
+        anew: let the new model begin with nothing, in place of the live one's weights.
         margin: share of the live model's NDCG@10 that may be lost; with 0, only a model that is
             shown to be better is promoted.
         keep: finished runs of this command that stay in the folder, besides the live one.
@@ -59,13 +67,13 @@ def watch(live: Path, *, events: str | None = None, margin: float = 0.02, keep: 
             print(f"another watch is at work in {life.folder}")
             return BUSY
         try:
-            return _watched(life, events, margin, keep)
+            return _watched(life, events, anew, margin, keep)
         except ModicumError as error:
             life.record("failed", reason=str(error))
             raise
 
 
-def _watched(life: Life, given: str | None, margin: float, keep: int) -> int:
+def _watched(life: Life, given: str | None, anew: bool, margin: float, keep: int) -> int:
     import numpy as np
 
     from modicum.evaluation.noninferiority import FEWEST_USERS
@@ -73,11 +81,12 @@ def _watched(life: Life, given: str | None, margin: float, keep: int) -> int:
     at, run = life.live, Run.read(life.live)
     events = given or run.events
     digest = fingerprint(events)
-    if digest == run.sha256 or life.was_judged(digest, margin):
-        return _waits(life, f"nothing is new in {events}", events=digest)
+    asked = {"events": digest, "anew": anew, "margin": margin}
+    if digest == run.sha256 or life.was_judged(asked):
+        return _waits(life, f"nothing is new in {events}", **asked)
     log = mo.read_events(source_of(events), **run.columns, on_error="skip")
     audit = mo.audit(log)
-    figures = {"events": digest, "audit": {x.code: x.severity for x in audit.findings}}
+    figures = asked | {"audit": {x.code: x.severity for x in audit.findings}}
     if not audit.ok:
         print(audit.brief)
         life.record("unsound", **figures)
@@ -86,7 +95,7 @@ def _watched(life: Life, given: str | None, margin: float, keep: int) -> int:
     shares = judged_shares(log, run, model)
     if shares is None:
         return _waits(life, "too few events are new to judge by", **figures)
-    older = None if _only_counts(model) else model
+    older = None if anew or _only_counts(model) else model
     begun = None if older is None else origin(at, older)
     settled = {"events": events, "sha256": digest, "split": run.split | shares, "start": begun}
     new = Run(**vars(run) | settled)
