@@ -33,6 +33,7 @@ from modicum.cli.recommend import recommend
 from modicum.cli.resample import resample
 from modicum.cli.score import score
 from modicum.cli.serve import serve
+from modicum.cli.watch import watch
 from modicum.errors import ModicumError
 
 VERBS: tuple[Callable[..., Any], ...] = (
@@ -53,6 +54,7 @@ VERBS: tuple[Callable[..., Any], ...] = (
     resample,
     score,
     serve,
+    watch,
 )
 
 app = App(
@@ -60,7 +62,7 @@ app = App(
     help="""Learn well from little: audit an event log, fit a small recommender, judge it honestly.
 
     Exit codes: 0 done; 1 done, and something is wrong with the data or the machine; 2 the job
-    could not be done, and the message says why; 130 stopped by Ctrl-C.
+    could not be done, and the message says why; 130 stopped by Ctrl-C. `watch` has two more.
     """,
     version=__version__,
     result_action="return_int_as_exit_code_else_zero",

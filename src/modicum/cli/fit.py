@@ -7,16 +7,19 @@ import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, ArgumentCollection
+from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Toml
 
 from modicum.cli.events import Roles, Targets
 from modicum.cli.methods import CONVERSION, RECOMMENDERS, find_methods, with_settings_of
-from modicum.cli.runs import CHECKPOINT, MODEL, Run, fingerprint
+from modicum.cli.runs import CHECKPOINT, MODEL, Run, fingerprint, load_model, origin
 from modicum.cli.workers import run_again, starts_others
 from modicum.errors import SettingError
+
+if TYPE_CHECKING:
+    from modicum.data.split import Split
 
 AUDIT = "audit.json"
 """What was found in the data that a run was fitted on, in its folder."""
@@ -30,6 +33,7 @@ def fit_method(
     events: str,
     *,
     out: Path,
+    start: Annotated[Path | None, Parameter(name="--from")] = None,
     roles: Roles | None = None,
     aim: Targets | None = None,
     by: Literal["time", "last-item"] = "time",
@@ -46,6 +50,8 @@ def fit_method(
         events: csv, tsv, jsonl or parquet, also .gz or .zst; or one for each domain, as in
             beauty=b.csv,sports=s.csv.
         out: folder of the run; a run that was stopped there goes on.
+        start: folder of an older model of the method: training begins with its weights, its items
+            stay, and settings that are not given are its.
         by: split at points of time, or by the last item of each user (which leaks the future).
         targets: which of the later events of a user are predicted.
         on_error: stop at a broken row, or count it and keep it aside.
@@ -55,17 +61,16 @@ def fit_method(
         config: TOML file with any of these options; those of the command line win.
     """
     from modicum.training.processes import Processes
-    from modicum.training.settings import TrainingFields
 
     again = starts_others(workers)
     processes = Processes.join()
-    model = find_methods(*RECOMMENDERS)[method].load()(**settings)
-    if isinstance(model, TrainingFields):
-        model.check()
+    older = None if start is None else load_model(start)
+    model = built(method, settings, older)
     named = (roles or Roles()).named()
     split: dict[str, Any] = {"by": by} | ({"targets": targets} if by == "time" else {})
     split |= (aim or Targets()).named()
-    run = Run(method, settings, seed, events, named, on_error, split, fingerprint(events))
+    begun = None if older is None else origin(Path(str(start)), older)
+    run = Run(method, settings, seed, events, named, on_error, split, fingerprint(events), begun)
     if processes.leads:
         run.enter(out)
     if (out / MODEL).exists():
@@ -75,35 +80,58 @@ def fit_method(
         return run_again(workers)
     parts = run.load_split()
     print(parts.audit.brief)
-    parts.audit.to_json(out / AUDIT)
-    train = parts.train
+    learn(run, model, parts, out, older)
+    processes.leave()
+    print(f"saved in {out}; judge it with: modicum evaluate {out}")
+    return 0
+
+
+def built(method: str, settings: dict[str, Any], older: Any = None) -> Any:
+    """Return an unfitted model; settings that are not given are those of an older one.
+
+    Raises:
+        SettingError: a setting is out of range, or the older model is of another method.
+    """
+    from modicum.training.settings import TrainingFields
+
+    made: Any = find_methods(*RECOMMENDERS)[method].load()
+    if older is not None and type(older) is not made:
+        raise SettingError(
+            f"the model to start from is a {type(older).__name__}, and this is to be a "
+            f"{made.__name__}; begin with a model of the same method"
+        )
+    model = made(**(settings if older is None else older.settings() | settings))
+    if isinstance(model, TrainingFields):
+        model.check()
+    return model
+
+
+def learn(run: Run, model: Any, parts: Split, out: Path, older: Any = None) -> None:
+    """Fit a model in the folder of its run, from where that was stopped, and save it there."""
+    from modicum.training.drawing import training_page
+    from modicum.training.processes import Processes
+
+    train, checkpoint = parts.train, out / CHECKPOINT
     print(
-        f"\nfit {method} on {train.num_events:,} events of {train.num_users:,} users with "
+        f"\nfit {run.method} on {train.num_events:,} events of {train.num_users:,} users with "
         f"{train.num_items:,} items"
     )
     try:
-        model.fit(train, validation=parts.validation, seed=seed, folder=out / CHECKPOINT)
+        model.fit(train, validation=parts.validation, seed=run.seed, folder=checkpoint, start=older)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"what was learnt is kept in {out}; the same command goes on from there"
         ) from None
-    if processes.leads:
-        _save(model, out)
-    processes.leave()
-    return 0
-
-
-def _save(model: Any, out: Path) -> None:
-    from modicum.training.drawing import training_page
-
-    checkpoint = out / CHECKPOINT
+    if not Processes.join().leads:
+        return
+    parts.audit.to_json(out / AUDIT)
+    model.lineage["split"] = parts.protocol
     model.save(out)
     if model.training_log and find_spec("matplotlib"):
         training_page(model.name, model.training_log).write(out / PAGE)
     for trained_first in checkpoint.glob(f"*/{MODEL}"):  # a teacher is a model of its own
         shutil.move(trained_first.parent, out / trained_first.parent.name)
     shutil.rmtree(checkpoint, ignore_errors=True)
-    print(f"saved in {out}; judge it with: modicum evaluate {out}")
 
 
 def read_config(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

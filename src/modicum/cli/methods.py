@@ -102,7 +102,7 @@ def with_settings_of(method: type, verb: Callable[..., Any], /, **bound: Any) ->
         verb: has ``**settings`` as its last parameter.
         bound: values of those of its parameters that are no flags.
     """
-    hints = get_type_hints(verb)
+    hints = get_type_hints(verb, include_extras=True)
     own = [
         parameter.replace(annotation=hints[name])
         for name, parameter in inspect.signature(verb).parameters.items()

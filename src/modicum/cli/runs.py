@@ -49,13 +49,23 @@ class Kept:
         except (ValueError, TypeError) as error:
             raise BundleError(f"{path} is damaged ({error}); fit the run again") from error
 
+    @property
+    def entries(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        entries: dict[str, Any] = json.loads(json.dumps(vars(self), default=str))
+        return entries
+
+    def is_in(self, folder: Path) -> bool:
+        """Tell whether ``folder`` holds this very run, finished or not."""
+        return (folder / FILE).exists() and vars(self.read(folder)) == self.entries
+
     def enter(self, folder: Path) -> None:
         """Make ``folder`` the place of this run, or go on with the same run in it.
 
         Raises:
             SettingError: the folder holds what was learnt with other settings.
         """
-        mine = json.loads(json.dumps(vars(self), default=str))
+        mine = self.entries
         if any((folder / learnt).exists() for learnt in (MODEL, CHECKPOINT)):
             there = vars(self.read(folder))
             differ = [
@@ -85,6 +95,7 @@ class Run(Kept):
         on_error: what the reader does with broken rows.
         split: keyword arguments of ``modicum.split``.
         sha256: of the files of events.
+        start: folder of the model that the training began with, and the hash of its weights.
     """
 
     method: str
@@ -95,11 +106,13 @@ class Run(Kept):
     on_error: str
     split: dict[str, Any]
     sha256: str
+    start: dict[str, str] | None = None
 
     def check(self) -> None:
         from modicum.data.log import ROLES
 
-        of_split = {"by", "targets", *(field.name for field in fields(Targets))}
+        of_split = {"by", "targets", "validation", "test"}
+        of_split |= {field.name for field in fields(Targets)}
         unknown = [*(set(self.columns) - {*ROLES}), *(set(self.split) - of_split)]
         if unknown:
             raise ValueError(f"unknown: {', '.join(map(repr, unknown))}")
@@ -146,6 +159,13 @@ def load_model(folder: Path) -> Any:
             "from there"
         )
     return mo.load(folder)
+
+
+def origin(folder: Path, model: Any) -> dict[str, str]:
+    """Return what a run says of the model that its training begins with."""
+    from modicum.methods.network import weights_digest
+
+    return {"folder": str(folder), "sha256": weights_digest(model.fitted_network)}
 
 
 def fingerprint(events: str) -> str:

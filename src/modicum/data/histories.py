@@ -196,6 +196,20 @@ class Histories:
             raise DataError("weights of events must be finite and at least 0")
         return replace(self, columns=self.columns | {"weight": weights})
 
+    def continuing(self, known: Vocabulary) -> Histories:
+        """Return the same events with items at the rows of ``known``, and new items behind them.
+
+        Raises:
+            DataError: the new items cannot stand beside the known ones.
+
+        >>> h = Histories.from_log(EventLog(pl.LazyFrame({"user": 1, "item": ["a", "b"]}), "x"))
+        >>> h.continuing(Vocabulary(pl.Series(["z", "b"]))).item_rows
+        array([3, 2], dtype=int32)
+        """
+        vocabulary = known.join(self.vocabulary)
+        number = np.concatenate([[0], vocabulary.rows_of(self.vocabulary)]).astype(np.int32)
+        return replace(self, vocabulary=vocabulary, item_rows=number[self.item_rows])
+
     def with_first(self, rows: np.ndarray) -> Histories:
         """Return the same events with the items where ``rows`` (N + 1,) is true numbered first."""
         order = np.argsort(~rows[1:], kind="stable")

@@ -189,6 +189,32 @@ class Vocabulary:
             domains = np.append(domains, np.full(len(new), code, dtype=domains.dtype))
         return Vocabulary(pl.concat([self.ids, new]), domains, self.domain_names)
 
+    def join(self, other: Vocabulary) -> Vocabulary:
+        """Return these items, each at its row, with those of another vocabulary behind that are new.
+
+        Raises:
+            DataError: the other has domains and this one has not, or the reverse, or it has a
+                domain or an id that cannot be here.
+
+        >>> old, new = Vocabulary(pl.Series(["b", "a"])), Vocabulary(pl.Series(["c", "a"]))
+        >>> old.join(new).ids.to_list()
+        ['b', 'a', 'c']
+        """
+        if (self.domains is None) != (other.domains is None):
+            here, there = ("no domains" if v.domains is None else "domains" for v in (self, other))
+            raise DataError(f"the known items have {here}, and the new ones have {there}")
+        new = other.take(np.flatnonzero(self.rows_of(other) == UNKNOWN))
+        ids = new.ids.cast(self.ids.dtype, strict=False)
+        if ids.null_count():
+            wrong = new.ids.filter(ids.is_null())[0]
+            raise DataError(f"{wrong!r} is no item id of the known type, such as {self.ids[0]!r}")
+        domains = self.domains
+        if domains is not None:
+            codes = [self.domain_code(name) for name in new.domain_names]
+            added = np.array(codes, dtype=domains.dtype)[new.domains]
+            domains = np.append(domains, added)
+        return Vocabulary(pl.concat([self.ids, ids]), domains, self.domain_names)
+
     def equals(self, other: Vocabulary) -> bool:
         """Tell whether both hold the same items at the same rows."""
         return self.to_frame().equals(other.to_frame())

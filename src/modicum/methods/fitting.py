@@ -14,6 +14,7 @@ from modicum.data.histories import Histories
 from modicum.data.log import EventLog
 from modicum.data.split import Queries
 from modicum.errors import DataError
+from modicum.methods.starting import Start
 from modicum.training.processes import Processes
 from modicum.training.progress import ProgressBar
 
@@ -27,6 +28,7 @@ class Fitting:
     folder: Path | None
     progress: bool
     exclude_seen: bool
+    start: Start | None = None
 
     @property
     def judged_by(self) -> list[Any]:

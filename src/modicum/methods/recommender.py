@@ -24,6 +24,7 @@ from modicum.methods import describing
 from modicum.methods.asking import Asked
 from modicum.methods.fitting import Fitting, checked, events_digest, hashed, sampled
 from modicum.methods.network import Catalogue, CountedNetwork, Network, weights_digest
+from modicum.methods.starting import Start
 from modicum.training import memory
 from modicum.training.batches import Windows
 from modicum.training.loop import train as run_training
@@ -55,8 +56,14 @@ class Recommender(Asked, ABC):
         folder: str | Path | None = None,
         progress: bool = True,
         exclude_seen: bool = True,
+        start: Self | str | Path | None = None,
     ) -> Self:
         """Learn from training events.
+
+        With ``start``, the weights of an older model of the same method are where the training
+        begins. Its items keep their rows and stay in the catalogue; new ones are appended, and
+        their vectors begin as the method begins them. What is counted, such as popularity, is
+        counted of the events given.
 
         Args:
             train: ``split.train``, or a whole log.
@@ -65,15 +72,20 @@ class Recommender(Asked, ABC):
             folder: where checkpoints go; a training that was cut off there goes on from it.
             progress: show progress on standard error.
             exclude_seen: leave out items of the history when validating, as in the evaluation.
+            start: a fitted model, or its folder, to begin with.
 
         Raises:
             DataError: there is nothing to learn from, or an argument is of the wrong kind.
-            SettingError: a hyper-parameter is out of range.
+            SettingError: a hyper-parameter is out of range, or is another than that of ``start``.
             ResourceError: the training does not fit into memory.
         """
         histories = checked(train, validation)
         place = None if folder is None else Path(folder)
-        fitting = Fitting(validation, seed, place, progress, exclude_seen)
+        older = None if start is None else Start.of(start, self)
+        fitting = Fitting(validation, seed, place, progress, exclude_seen, older)
+        if older is not None:
+            histories = histories.continuing(older.vocabulary)
+            older.prepare(self)
         if isinstance(self, WindowFields):
             self.check()
         self.lineage: dict[str, Any] = {
@@ -82,19 +94,24 @@ class Recommender(Asked, ABC):
             "modicum": __version__,
             "torch": str(torch.__version__),
         }
+        if older is not None:
+            self.lineage["start"] = older.described
         self.before_training(histories, fitting)
         torch.manual_seed(seed)
         try:
             self._begin(Catalogue.of(histories, self.predicted(histories)))
             self._require_weighed(histories, self._network.weighs)
+            if older is not None:
+                older.give(self, self._network)
             self.start(self._network)
             if isinstance(self._network, CountedNetwork):
                 self._network.count(self.counted(histories))
                 self.training_log: list[dict[str, Any]] = []
             else:
-                self.training_log = self._train(
-                    histories, fitting, self, self.fingerprint(histories, seed)
-                )
+                fingerprint = self.fingerprint(histories, seed)
+                if older is not None:
+                    fingerprint = hashed([fingerprint, older.digest])
+                self.training_log = self._train(histories, fitting, self, fingerprint)
         except BaseException:
             vars(self).pop("_network", None)  # half a training is not a fitted recommender
             raise
@@ -108,7 +125,10 @@ class Recommender(Asked, ABC):
         """Do what must be done before the network is built; nothing here."""
 
     def start(self, network: Network) -> None:
-        """Give the new network what it starts from besides chance; nothing here."""
+        """Give the new network what it starts from besides chance; nothing here.
+
+        In a warm start it has the weights of the older model already.
+        """
 
     def after_training(self) -> None:
         """Drop what only training needed; nothing here. Called also when training fails."""

@@ -135,6 +135,12 @@ class TextTable(nn.Module):
         return chosen.train(self.training)
 
     @torch.no_grad()
+    def describe(self, first: int, texts: Tensor) -> None:
+        """Give the items from position ``first`` on (from 0) their text vectors (M, T)."""
+        self.texts[first:] = self.whitened(texts)
+        self._kept = None
+
+    @torch.no_grad()
     def append(self, texts: Tensor) -> None:
         """Append items by their text vectors (M, T)."""
         self.texts = torch.cat([self.texts, self.whitened(texts)])

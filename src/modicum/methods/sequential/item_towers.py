@@ -17,6 +17,7 @@ from modicum.data.vocabulary import UNKNOWN, Vocabulary, positions
 from modicum.errors import DataError, SettingError
 from modicum.methods.network import weights_digest
 from modicum.methods.recommender import Recommender
+from modicum.methods.starting import Start
 from modicum.nn.table import ItemTable
 from modicum.nn.text_table import TextTable
 from modicum.pretrained.texts import DISTRIBUTION, LICENCE, NAME, encode_texts
@@ -124,6 +125,65 @@ class TowerStart:
             own.take(self.table, self.rows)
 
 
+@dataclass(frozen=True)
+class NewItemsStart:
+    """What item vectors start from in a warm start, beyond those of the older model.
+
+    Args:
+        known: items that the older model knows.
+        texts: (M, T) text vectors of the new ones, zero without text; None where there are none,
+            or vectors are not made of text.
+        lineage: where the vectors come from.
+    """
+
+    known: int
+    texts: Tensor | None
+    lineage: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        items: str,
+        start: Start,
+        table: Recommender | str | Path | None,
+        texts: pl.DataFrame | str | Path | None,
+        vocabulary: Vocabulary,
+        bar: ProgressBar,
+    ) -> NewItemsStart:
+        """Read what the items of ``vocabulary`` need that the older model does not know.
+
+        Raises:
+            SettingError: their texts are missing, or a table is given.
+            DataError: the texts are of another kind, or frozen vectors would be missing.
+        """
+        if table is not None:
+            raise SettingError("table=... is of no use with start=...: that has item vectors")
+        known = len(start.vocabulary)
+        rows = torch.from_numpy(start.vocabulary.rows_of(vocabulary))
+        require_known(items, rows, "the model to start from")
+        names = ("backbone", "table", "texts")
+        lineage = {name: start.lineage[name] for name in names if name in start.lineage}
+        if items not in WITH_TEXT or len(vocabulary) == known:
+            return cls(known, None, lineage)
+        if texts is None:
+            raise SettingError(
+                f"items={items!r} needs texts=... of the {len(vocabulary) - known} new items"
+            )
+        tower = start.network.items
+        assert isinstance(tower, TextTable)
+        features = like_those_of(start.lineage, tower, texts)
+        described = text_vectors(features, vocabulary.ids[known:], bar.shown)
+        without = int((~described.any(1)).sum())
+        bar.say(f"{features.source}: {without} of {len(described)} new items have no text")
+        return cls(known, described, lineage)
+
+    @torch.no_grad()
+    def give(self, tower: ItemTower) -> None:
+        """Let the vectors of new items start from here."""
+        if self.texts is not None and isinstance(tower, TextTable):
+            tower.describe(self.known, self.texts)
+
+
 def fitted_table(model: Recommender, dim: int) -> ItemTable:
     """Return a copy of the item vectors of a fitted model.
 
@@ -193,19 +253,7 @@ def append_items(
             f"this {model.name} knows items by their events alone; fit it with items='text' or "
             "items='fused' to add items by their text"
         )
-    features = read_item_features(table)
-    encodes = model.lineage["texts"]["encoder"] is not None
-    width = tower.text_dim
-    if features.vectors is not None and features.vectors.shape[1] != width:
-        raise DataError(
-            f"{features.source} has vectors of {features.vectors.shape[1]} numbers, and the model "
-            f"was fitted with {width}; give those of the same kind"
-        )
-    if features.texts is not None and not encodes:
-        raise DataError(
-            f"{features.source} has texts, and the model was fitted with vectors of {width} "
-            "numbers; give those of the new items"
-        )
+    features = like_those_of(model.lineage, tower, table)
     known = model.vocabulary.ids
     ids = features.ids.cast(known.dtype, strict=False)
     if ids.null_count():
@@ -218,3 +266,27 @@ def append_items(
     described = vectors.any(1)
     tower.append(vectors[described])
     return new.filter(pl.Series(described.numpy()))
+
+
+def like_those_of(
+    lineage: dict[str, Any], tower: TextTable, table: pl.DataFrame | str | Path
+) -> ItemFeatures:
+    """Read a table of texts or vectors of the kind that a fitted tower was made of.
+
+    Raises:
+        DataError: it is of another kind.
+    """
+    features = read_item_features(table)
+    encodes = lineage["texts"]["encoder"] is not None
+    width = tower.text_dim
+    if features.vectors is not None and features.vectors.shape[1] != width:
+        raise DataError(
+            f"{features.source} has vectors of {features.vectors.shape[1]} numbers, and the model "
+            f"was fitted with {width}; give those of the same kind"
+        )
+    if features.texts is not None and not encodes:
+        raise DataError(
+            f"{features.source} has texts, and the model was fitted with vectors of {width} "
+            "numbers; give those of the new items"
+        )
+    return features

@@ -22,6 +22,7 @@ from modicum.methods.sequential.item_towers import (
     KINDS,
     WITH_TEXT,
     Items,
+    NewItemsStart,
     TowerStart,
     append_items,
     build_tower,
@@ -98,11 +99,17 @@ class LLMRec(DecoderFields, Recommender):
 
     def before_training(self, histories: Histories, fitting: Fitting) -> None:
         bar = fitting.bar(self.name)
-        self._item_start = TowerStart.of(
+        if fitting.start is not None:
+            self._item_start: NewItemsStart | TowerStart = NewItemsStart.of(
+                self.items, fitting.start, self.table, self.texts, histories.vocabulary, bar
+            )
+            self.lineage |= self._item_start.lineage
+            return
+        begin = TowerStart.of(
             self.items, self.dim, self.table, self.texts, histories.vocabulary, bar
         )
-        self.text_dim = self._item_start.text_dim
-        self.lineage |= self._item_start.lineage
+        self._item_start, self.text_dim = begin, begin.text_dim
+        self.lineage |= begin.lineage
         if isinstance(self.backbone, Decoder):
             if self.prompt:
                 raise SettingError("a prompt needs a pre-trained backbone, which knows its words")

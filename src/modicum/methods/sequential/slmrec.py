@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modicum.bundle import load
 from modicum.data.histories import Histories
-from modicum.data.vocabulary import Vocabulary
+from modicum.data.vocabulary import UNKNOWN, Vocabulary
 from modicum.errors import DataError, SettingError
 from modicum.methods.fitting import Fitting
 from modicum.methods.network import Catalogue, weights_digest
@@ -31,6 +31,7 @@ from modicum.methods.sequential.item_towers import (
 )
 from modicum.methods.sequential.llmrec import LLMRec
 from modicum.methods.sequential.teacher_states import TeacherStates
+from modicum.nn.text_table import TextTable
 from modicum.training.batches import Batch, Windows
 from modicum.training.processes import Processes
 
@@ -101,6 +102,7 @@ class SLMRec(DecoderFields, Recommender):
 
     def before_training(self, histories: Histories, fitting: Fitting) -> None:
         teacher = self._find_teacher(histories, fitting)
+        self._known = 0 if fitting.start is None else len(fitting.start.vocabulary)
         shape = teacher.shape
         if self.layers > shape.layers:
             raise SettingError(
@@ -124,11 +126,15 @@ class SLMRec(DecoderFields, Recommender):
 
     def start(self, network: nn.Module) -> None:
         assert isinstance(network, Student)
-        network.meet(self._taught_by, self._start_layers, self.catalogue)
+        if self._known:
+            network.meet_again(self._taught_by, self._known, self.catalogue)
+        else:
+            network.begin_as(self._taught_by, self._start_layers, self.catalogue)
+        network.be_taught_by(self._taught_by, self.catalogue)
         network.adapt()
 
     def after_training(self) -> None:
-        del self._taught_by, self._start_layers
+        del self._taught_by, self._start_layers, self._known
         if isinstance(network := vars(self).get("_network"), Student):
             network.leave_teacher()
             network.merge()
@@ -177,7 +183,7 @@ class SLMRec(DecoderFields, Recommender):
         teacher = load(found) if isinstance(found, str | Path) else found
         if teacher is None:
             teacher = LLMRec(length=self.length, device=self.device)
-            teacher.fit(histories, **vars(replace(fitting, folder=kept)))
+            teacher.fit(histories, **vars(replace(fitting, folder=kept, start=None)))
             if kept is not None and Processes.join().leads:
                 teacher.save(kept)
         if not isinstance(teacher, LLMRec):
@@ -199,8 +205,8 @@ class Student(ItemDecoder):
         self.teacher: ItemDecoder | None = None
         self.teacher_ends: list[int] = []
 
-    def meet(self, teacher: LLMRec, layers: Sequence[int], catalogue: Catalogue) -> None:
-        """Start from some of the teacher's layers and item vectors, and grow what distillation needs."""
+    def begin_as(self, teacher: LLMRec, layers: Sequence[int], catalogue: Catalogue) -> None:
+        """Start from some of the teacher's layers and from its item vectors."""
         network, settings = teacher.fitted_network, self.settings
         assert isinstance(network, ItemDecoder)
         rows = torch.from_numpy(teacher.vocabulary.rows_of(catalogue.vocabulary))
@@ -212,6 +218,36 @@ class Student(ItemDecoder):
             self.out.load_state_dict(network.out.state_dict())
         if self.prompt is not None and network.prompt is not None:
             self.prompt.copy_(network.prompt)
+
+    def meet_again(self, teacher: LLMRec, known: int, catalogue: Catalogue) -> None:
+        """Keep what an older student knew, and start new items as the teacher has them.
+
+        Args:
+            teacher: knows them.
+            known: items of the catalogue that the older student knew.
+            catalogue: all items.
+
+        Raises:
+            SettingError: the teacher reads texts in another way than the older student's did.
+        """
+        network = teacher.fitted_network
+        assert isinstance(network, ItemDecoder)
+        theirs = network.items
+        rows = torch.from_numpy(teacher.vocabulary.rows_of(catalogue.vocabulary))
+        require_known(self.settings.items, rows[known:], "the teacher")
+        rows[:known] = UNKNOWN
+        if isinstance(self.items, TextTable):
+            assert isinstance(theirs, TextTable)
+            if not torch.equal(self.items.whitening, theirs.whitening.to(self.items.whitening)):
+                raise SettingError(
+                    "start=...: this teacher reads item texts in another way than that of the older "
+                    "student; give fit of the teacher the older teacher as its start"
+                )
+        self.items.take(theirs, rows, learnt=not isinstance(self.items, TextTable))
+
+    def be_taught_by(self, teacher: LLMRec, catalogue: Catalogue) -> None:
+        """Grow what distillation needs."""
+        settings = self.settings
         if settings.distillation != "none":
             width, dim = self.out.in_features, self.out.out_features
             self.heads.extend(nn.Linear(width, dim) for _ in range(settings.blocks - 1))
