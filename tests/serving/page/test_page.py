@@ -113,8 +113,8 @@ def test_a_user_is_answered_and_an_event_changes_the_list(browser, address, fitt
     new = [item for item in expected if item not in earlier]
     up = [x for x in expected if x in earlier and expected.index(x) < earlier.index(x)]
     assert f"{len(new)} new, {len(up)} up" in browser.value(text("#status"))
-    assert texts(browser, ".item:has(.new) .id") == new
-    assert texts(browser, ".item:has(.up) .id") == up
+    assert texts(browser, ".item:has(.new) .what > .id") == new
+    assert texts(browser, ".item:has(.up) .what > .id") == up
     gone = [item for item in earlier if item not in (*expected, "i1")]
     assert texts(browser, "#gone .id") == gone
 
@@ -125,7 +125,7 @@ def test_a_history_that_is_typed_is_answered_and_not_kept(browser, address, fitt
     browser.value("document.getElementById('history').focus()")
     browser.write("i4\ni5\nnowhere")
     browser.value("document.getElementById('ask').requestSubmit()")
-    browser.until("document.querySelectorAll('#items li').length == 10")
+    browser.until("document.querySelectorAll('#items > li').length == 10")
     expected = fitted.recommend([["i4", "i5"]], k=10)["item"].to_list()
     assert texts(browser, "#items .what > .id") == expected
     assert "1 of the history's items is unknown" in browser.value(text("#source"))
@@ -268,7 +268,7 @@ def test_all_can_be_done_with_the_keyboard(browser, address):
     tab_to("#user")
     browser.write("keys")
     browser.press("Enter")
-    browser.until("document.querySelectorAll('#items li').length == 10")
+    browser.until("document.querySelectorAll('#items > li').length == 10")
     tab_to("#items li:nth-child(2) button")
     browser.press("Enter")
     browser.until(f"{text('#status')}.startsWith('After')")
