@@ -42,7 +42,7 @@ class Of:
 
 
 class Loaded:
-    """One model that answers, and the thread that reads histories and runs it.
+    """One model that answers, and the threads that read histories and run it.
 
     Args:
         engine: the model, ready to rank.
@@ -61,6 +61,8 @@ class Loaded:
         self.engine, self.version, self.store = engine, version, store
         self._observe = observe
         self._batcher: Batcher[Prepared | Of, Answer] = Batcher(self._answers)
+        # Reasons take a pass of the encoder for each event: nobody else is to wait for them.
+        self._explaining: Batcher[Prepared | Of, Answer] = Batcher(self._answers, largest=1)
 
     @property
     def method(self) -> str:
@@ -82,7 +84,7 @@ class Loaded:
     @property
     def waiting(self) -> int:
         """How many requests wait for the model."""
-        return self._batcher.waiting
+        return self._batcher.waiting + self._explaining.waiting
 
     def ask(self, asked: Query | Of) -> asyncio.Future[Answer]:
         """Return the answer to come.
@@ -91,14 +93,15 @@ class Loaded:
             DataError: an id is of several domains, or a domain is unknown.
             ResourceError: this model has been replaced, or the server stops.
         """
-        if isinstance(asked, Of):
-            self.engine.prepare(asked.query)  # what it asks for is told now, not in the thread
-            return self._batcher.ask(asked)
-        return self._batcher.ask(self.engine.prepare(asked))
+        query = asked.query if isinstance(asked, Of) else asked
+        prepared = self.engine.prepare(query)  # what is wrong with it is told now
+        batcher = self._explaining if query.explain else self._batcher
+        return batcher.ask(asked if isinstance(asked, Of) else prepared)
 
     def close(self) -> None:
         """Answer what has been asked, then stop."""
         self._batcher.close()
+        self._explaining.close()
 
     def _answers(self, asked: Sequence[Prepared | Of]) -> list[Answer]:
         self._observe(len(asked))
