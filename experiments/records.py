@@ -61,9 +61,15 @@ def filled(page: str, name: str, section: str) -> str:
 
 
 def _commit() -> str:
-    call = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    here = Path(__file__).parent
-    done = subprocess.run(call, cwd=here, capture_output=True, text=True, check=False)
+    """Return the commit, marked dirty if what computes differs from it; records and pages may."""
+    computes = ["src", "experiments/*.py", "experiments/*.toml", "experiments/studies"]
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    return commit + ("-dirty" if _git("status", "--porcelain", "--", *computes) else "")
+
+
+def _git(*call: str) -> str:
+    here = Path(__file__).parent.parent
+    done = subprocess.run(["git", *call], cwd=here, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 
