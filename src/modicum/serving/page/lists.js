@@ -74,12 +74,12 @@ function because(reasons) {
       return el(
         "li",
         {},
-        el("span", { class: "share" }, `${Math.round(100 * reason.share)} %`),
+        el("span", { class: "share" }, `${Math.round(100 * reason.share)} %`.replace("-", "−")),
         svg(
           "svg",
           { class: "bar", "aria-hidden": "true" },
           svg("rect", { class: "ground", width: "100%", height: "100%", rx: 2 }),
-          svg("rect", { class: "part", width: length, height: "100%", rx: 2 }),
+          svg("rect", { class: reason.share < 0 ? "part against" : "part", width: length, height: "100%", rx: 2 }),
         ),
         id(reason.item),
       );
