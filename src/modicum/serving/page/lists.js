@@ -3,6 +3,7 @@
 import { byId, el, id, svg } from "./dom.js";
 
 const REASONS = 3;
+const LEAST = 0.005; // share of a reason that is shown
 const EVENTS = 8;
 const DAY = new Intl.DateTimeFormat("en-CA"); // year-month-day
 const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
@@ -64,12 +65,13 @@ function mark(change) {
   );
 }
 
-function because(reasons) {
+function because(all) {
+  const reasons = all.filter(({ share }) => Math.abs(share) >= LEAST).slice(0, REASONS);
   if (!reasons.length) return null;
   return el(
     "ul",
     { class: "because", "aria-label": "Because of" },
-    reasons.slice(0, REASONS).map((reason) => {
+    reasons.map((reason) => {
       const length = `${(100 * Math.min(Math.abs(reason.share), 1)).toFixed(1)}%`;
       return el(
         "li",

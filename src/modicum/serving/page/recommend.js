@@ -91,7 +91,7 @@ function take(items) {
 function question() {
   const asked = {
     k: byId("k").valueAsNumber || 10,
-    explain: true,
+    explain: byId("why").checked,
     exclude: lines(byId("exclude").value).map(named),
     exclude_seen: byId("unseen").checked,
   };
