@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import Response
 from pydantic import BaseModel, StringConstraints
 
-from modicum.serving.messages import LONGEST_ID, Ask
+from modicum.serving.messages import LONGEST_ID
 from modicum.serving.runs import RunAudit, RunComparison, RunList, RunReport, Runs
 
 FOLDER = Path(__file__).parent / "page"
@@ -43,7 +43,6 @@ class About(BaseModel):
     """What the page may ask of this server."""
 
     recommends: bool
-    explains: bool
     runs: bool
 
 
@@ -76,7 +75,6 @@ def _files(app: FastAPI, *, with_runs: bool) -> APIRouter:
         paths = {getattr(route, "path", "") for route in app.routes}
         return About(
             recommends="/recommend" in paths,
-            explains="explain" in Ask.model_fields,
             runs=with_runs,
         )
 

@@ -24,7 +24,7 @@ from modicum.data.simulate import simulate_markov
 from modicum.serving.app import create_app
 from modicum.serving.live import Live, Source
 from modicum.serving.pages import add_page
-from modicum.serving.sqlite_store import SQLiteStore
+from modicum.serving.store import open_store
 
 ON_PIPES = "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
 """Put two descriptors where Chromium looks for its pipe, then become Chromium."""
@@ -188,7 +188,7 @@ def browser(chromium: Browser):
 def _served(folder: Path, store: Path, *, runs: Path | None, **settings: Any):
     """Serve an export from a thread, at an address that is returned."""
     with ExitStack() as opened:
-        histories = opened.enter_context(SQLiteStore(store))
+        histories = opened.enter_context(open_store(str(store)))
         live = opened.enter_context(Live(Source(folder), histories))
         app = create_app(live, **settings)
         add_page(app, runs=runs)

@@ -153,43 +153,80 @@ def test_a_user_is_erased_after_a_question(browser, address):
 
 
 @contextmanager
-def answering(browser, path: str, change: str):
-    """Let the server's answer at a path, ``told``, be changed before the page has it."""
-    added = browser.send(
-        "Page.addScriptToEvaluateOnNewDocument",
-        source=f"""
-        const real = fetch;
-        window.fetch = async (path, options) => {{
-          const answer = await real(path, options);
-          if (path !== "{path}") return answer;
-          const told = await answer.json();
-          {change};
-          return new Response(JSON.stringify(told));
-        }};""",
-    )
+def between(browser, script: str):
+    """Let a script come between the page and the server: it makes ``fetch`` from ``real``."""
+    source = f"const real = fetch; window.fetch = async (path, options) => {{ {script} }};"
+    added = browser.send("Page.addScriptToEvaluateOnNewDocument", source=source)
     try:
         yield
     finally:
         browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
 
 
+def test_reasons_are_those_of_the_server(browser, address):
+    browser.open(address)
+    ask(browser, "eve")
+    assert texts(browser, ".because") == []
+    add_event(browser, "i8")
+    add_event(browser, "i9")
+    body = json.dumps({"user": "eve", "explain": True})
+    told = browser.value(
+        "fetch('recommend', { method: 'POST', headers: { 'Content-Type': 'application/json' },"
+        f" body: {json.dumps(body)} }}).then((x) => x.json())"
+    )
+    reasons = [reason for item in told["items"] for reason in item["because"]]
+    reasons = [reason for reason in reasons if abs(reason["share"]) >= 0.005]
+    assert {reason["item"] for reason in reasons} == {"i8", "i9"}
+    assert texts(browser, ".because .id") == [reason["item"] for reason in reasons]
+    shares = [
+        int(share.removesuffix(" %").replace("\N{MINUS SIGN}", "-"))
+        for share in texts(browser, ".because .share")
+    ]
+    assert shares == pytest.approx([100 * reason["share"] for reason in reasons], abs=0.51)
+    widths = browser.value(
+        "[...document.querySelectorAll('.part')].map((x) => parseFloat(x.getAttribute('width')))"
+    )
+    assert widths == pytest.approx([100 * abs(reason["share"]) for reason in reasons], abs=0.051)
+    browser.value("document.getElementById('why').checked = false")
+    ask(browser, "eve")
+    browser.until("!document.querySelector('.because')")
+
+
+def test_items_of_domains_are_named_with_them(browser, address):
+    script = """
+        const asked = options.body && JSON.parse(options.body);
+        for (const [at, item] of (asked?.history ?? []).entries()) {
+          if (item.domain) window.named = item;
+          asked.history[at] = item.item ?? item;
+        }
+        const answer = await real(path, asked ? { ...options, body: JSON.stringify(asked) } : options);
+        if (path !== "recommend") return answer;
+        const told = await answer.json();
+        for (const item of told.items) item.domain = "books";
+        return new Response(JSON.stringify(told));"""
+    with between(browser, script):
+        browser.open(address)
+        browser.until("document.querySelectorAll('#known-items option').length > 5")
+        browser.value("document.querySelector('input[value=history]').click()")
+        browser.value("document.getElementById('history').value = 'a: b\\nbooks: i4'")
+        browser.value("document.getElementById('ask').requestSubmit()")
+        browser.until("document.querySelectorAll('#items .tag').length == 10")
+        assert browser.value("window.named") == {"item": "i4", "domain": "books"}
+        first = texts(browser, "#items .what > .id")[0]
+        browser.value("document.querySelector('#items button').click()")
+        browser.until(f"{text('#status')}.startsWith('After')")
+        assert browser.value("window.named") == {"item": first, "domain": "books"}
+
+
 def test_a_server_that_only_predicts_has_no_view_of_recommendations(browser, address):
-    with answering(browser, "page/about.json", "told.recommends = false"):
+    script = """
+        const answer = await real(path, options);
+        if (path !== "page/about.json") return answer;
+        return new Response(JSON.stringify({ ...(await answer.json()), recommends: false }));"""
+    with between(browser, script):
         browser.open(f"{address}#recommend")
     assert texts(browser, "nav a") == ["Runs", "Live"]
     assert not browser.value("document.getElementById('view-recommend').checkVisibility()")
-
-
-def test_reasons_are_shown_where_the_server_gives_them(browser, address):
-    reasons = '[{ item: "i8", share: 0.62 }, { item: "i9", share: 0.08 }]'
-    with answering(browser, "recommend", f"told.items[0].because = {reasons}"):
-        browser.open(address)
-        ask(browser, "eve")
-        assert texts(browser, ".because .id") == ["i8", "i9"]
-        assert texts(browser, ".because .share") == ["62 %", "8 %"]
-        widths = "[...document.querySelectorAll('.part')].map((x) => x.getAttribute('width'))"
-        assert browser.value(widths) == ["62.0%", "8.0%"]
-        assert len(texts(browser, ".because")) == 1
 
 
 def test_a_run_shows_the_figures_of_its_report(browser, address, runs):

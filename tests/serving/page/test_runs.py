@@ -27,7 +27,7 @@ def folder_of_runs(runs, tmp_path) -> Path:
 
 
 @pytest.fixture
-def client(live, store, folder_of_runs):
+def client(live, folder_of_runs):
     app = create_app(live)
     add_page(app, runs=folder_of_runs)
     with TestClient(app, base_url=HERE) as client:
@@ -142,7 +142,7 @@ def test_what_is_damaged_is_said_without_its_place(client, folder_of_runs):
     assert listed(client) == []
 
 
-def test_without_runs_the_page_is_told_so(live, store):
+def test_without_runs_the_page_is_told_so(live):
     app = create_app(live)
     add_page(app)
     with TestClient(app, base_url=HERE) as client:

@@ -3,6 +3,7 @@
 import { byId, el, id, svg } from "./dom.js";
 
 const REASONS = 3;
+const LEAST = 0.005; // share of a reason that is shown
 const EVENTS = 8;
 const DAY = new Intl.DateTimeFormat("en-CA"); // year-month-day
 const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
@@ -64,22 +65,23 @@ function mark(change) {
   );
 }
 
-function because(reasons) {
+function because(all) {
+  const reasons = all.filter(({ share }) => Math.abs(share) >= LEAST).slice(0, REASONS);
   if (!reasons.length) return null;
   return el(
     "ul",
     { class: "because", "aria-label": "Because of" },
-    reasons.slice(0, REASONS).map((reason) => {
+    reasons.map((reason) => {
       const length = `${(100 * Math.min(Math.abs(reason.share), 1)).toFixed(1)}%`;
       return el(
         "li",
         {},
-        el("span", { class: "share" }, `${Math.round(100 * reason.share)} %`),
+        el("span", { class: "share" }, `${Math.round(100 * reason.share)} %`.replace("-", "−")),
         svg(
           "svg",
           { class: "bar", "aria-hidden": "true" },
           svg("rect", { class: "ground", width: "100%", height: "100%", rx: 2 }),
-          svg("rect", { class: "part", width: length, height: "100%", rx: 2 }),
+          svg("rect", { class: reason.share < 0 ? "part against" : "part", width: length, height: "100%", rx: 2 }),
         ),
         id(reason.item),
       );

@@ -56,7 +56,7 @@ async function measure() {
   byId("live-status").textContent = "Asking …";
   try {
     const { items } = await api.recommend({ history: [], k: 5 });
-    const history = items.map((x) => x.item);
+    const history = items.map(({ item, domain }) => (domain ? { item, domain } : item));
     for (let asked = 0; asked < 20; asked += 1) await api.recommend({ history, k: 10 });
     byId("live-status").textContent = "Asked 20 times, one after the other, for a history of 5 popular items.";
   } catch (refused) {
@@ -117,8 +117,8 @@ function drawServer() {
     const share = last.answers ? `${((100 * last.fallback) / last.answers).toFixed(1)} %` : "–";
     tiles.push(tile("Fallback", share, `${count(last.fallback)} of ${count(last.answers)} by popularity`, readings.map((x) => x.fallback / (x.answers || 1))));
   }
-  const { method, precision, items, version } = last.model ?? {};
-  const model = [method, precision, items && `${count(Number(items))} items`, version && `version ${version}`];
+  const { method, precision, items, search, version } = last.model ?? {};
+  const model = [method, precision, items && `${count(Number(items))} items`, search, version && `version ${version}`];
   byId("server").replaceChildren(
     el("p", { class: "note" }, model.filter(Boolean).join(", ")),
     el("ul", { class: "tiles" }, tiles),

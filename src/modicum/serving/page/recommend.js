@@ -12,17 +12,15 @@ const REASONS = {
   "no history store": "the history cannot be read",
 };
 
-let explains = false;
 let suggested = false;
 let numeric = false; // whether the ids of items are numbers
 let turn = 0; // of the latest request; what answers an earlier one is not drawn
 let current = null; // {who, user, items} as drawn
 const recent = [];
 const domains = new Set();
-const known = new Map();
+const known = new Set(); // items as they are written
 
-export function begin(server) {
-  explains = server.explains;
+export function begin() {
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     refresh();
@@ -38,8 +36,8 @@ export function begin(server) {
   });
   byId("add").addEventListener("submit", (event) => {
     event.preventDefault();
-    const text = byId("item").value.trim();
-    if (text) act({ item: typed(text), domain: byId("domain").value.trim() || known.get(text)?.domain });
+    const item = named(byId("item").value.trim());
+    if (item !== "") act(item.item === undefined ? { item } : item);
   });
   byId("erase").addEventListener("click", confirmErasing);
   byId("confirm").addEventListener("close", () => {
@@ -71,27 +69,35 @@ const forUser = () => document.querySelector("input[name=for]:checked").value ==
 
 const typed = (text) => (numeric && /^-?\d{1,15}$/.test(text) ? Number(text) : text);
 
+/** Read an item as it is written, "id" or "domain: id"; text before a colon that is no domain is part of the id. */
+function named(text) {
+  const [domain, ...rest] = text.split(": ");
+  return rest.length && domains.has(domain) ? { item: typed(rest.join(": ")), domain } : typed(text);
+}
+
+const written = ({ item, domain }) => (domain ? `${domain}: ${item}` : String(item));
+
 /** Learn which items and domains there are from what was answered. */
 function take(items) {
   for (const item of items) {
     numeric ||= typeof item.item === "number";
     if (item.domain) domains.add(item.domain);
-    known.set(String(item.item), item);
+    known.add(written(item));
   }
-  byId("known-items").replaceChildren(...[...known.keys()].slice(-200).map((value) => el("option", { value })));
+  byId("known-items").replaceChildren(...[...known].slice(-200).map((value) => el("option", { value })));
   byId("domains").replaceChildren(...[...domains].map((value) => el("option", { value })));
 }
 
 function question() {
   const asked = {
     k: byId("k").valueAsNumber || 10,
-    exclude: lines(byId("exclude").value).map(typed),
+    explain: byId("why").checked,
+    exclude: lines(byId("exclude").value).map(named),
     exclude_seen: byId("unseen").checked,
   };
   if (byId("domain").value.trim()) asked.domain = byId("domain").value.trim();
-  if (explains) asked.explain = true;
   if (forUser()) asked.user = byId("user").value.trim();
-  else asked.history = lines(byId("history").value).map(typed);
+  else asked.history = lines(byId("history").value).map(named);
   return asked;
 }
 
@@ -189,7 +195,7 @@ async function choseFrom(item, place) {
 /** Post an event of the user whose list is drawn, or lengthen the typed history; then ask again. */
 async function act({ item, domain }) {
   if (current?.user === undefined) {
-    byId("history").value = [...lines(byId("history").value), item].join("\n");
+    byId("history").value = [...lines(byId("history").value), written({ item, domain })].join("\n");
     return refresh({ item, domain });
   }
   byId("user").value = current.user;
