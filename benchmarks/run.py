@@ -56,6 +56,7 @@ RATIOS = (
     *("exact_1_median_ratio", "exact_1_p99_ratio", "exact_64_median_ratio", "exact_64_p99_ratio"),
     *("inverted_1_median_ratio", "inverted_1_p99_ratio", "recall"),
     *("sasrec_encoder_ratio", "gru4rec_encoder_ratio", "bert4rec_encoder_ratio"),
+    *("p99_to_p50", "p50_s", "p95_s", "p99_s", "errors"),
 )
 SIZES = ("shard_bytes_per_event", "score_bytes_per_row")
 FIGURES = (*COSTS, *RATES, *RATIOS, *SIZES, "ndcg", "cpu_share")
@@ -269,6 +270,20 @@ def encoder() -> Benchmark:
     return Benchmark(arms, 1)
 
 
+def serving() -> Benchmark:
+    """A server with 100,000 items under load, ours and a plain one, on all cores."""
+
+    def arms(file: str, round_: int) -> list[Arm]:
+        task = {"items": 100_000, "connections": 128, "seconds": 6, "seed": round_}
+        cores = os.cpu_count() or 1
+        return [
+            script(name, OURS, "serving.py", **task, arm=arm, threads=cores)
+            for name, arm in (("modicum", "modicum"), ("torch and FastAPI", "plain"))
+        ]
+
+    return Benchmark(arms, 3, long=True)
+
+
 def imports() -> Benchmark:
     """Whole processes, from start to exit."""
     statements = {
@@ -305,6 +320,7 @@ BENCHMARKS = {
     "topk-1m-unclustered": topk(1_000_000, "unclustered", 0.98, long=True),
     "topk-10m": topk(10_000_000, "tiled", 0.985, long=True),
     "encoder": encoder(),
+    "serving": serving(),
     "scoring": scoring(),
     "import": imports(),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,9 @@ def serve(
             app, method = create_app(live, limits, keys=held), live.current.method
         add_page(app, runs=runs)
         print(f"{method} at http://{host}:{port}, its description at /docs", flush=True)
+        sys.setswitchinterval(
+            0.001
+        )  # the thread that ranks waits less for the one that speaks HTTP
         uvicorn.run(
             app,
             host=host,

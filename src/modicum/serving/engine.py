@@ -16,7 +16,7 @@ from modicum.serving.batching import LARGEST
 from modicum.serving.explaining import Explainer, Reason
 from modicum.serving.search.inverted import Inverted
 from modicum.serving.search.scan import Scan
-from modicum.serving.search.searching import Search
+from modicum.serving.search.searching import Found, Search
 from modicum.serving.search.shelves import Shelves
 
 Source = Literal["model", "popularity"]
@@ -161,22 +161,21 @@ class Engine:
             DataError: a query that was not prepared cannot be.
         """
         asked = [x if isinstance(x, Prepared) else self.prepare(x) for x in queries]
-        answers = [self.popular(x, "no known items") for x in asked if not len(x.known)]
         read = [x for x in asked if len(x.known)]
-        if not read:
-            return answers
-        best = self._shelves.best(
-            self.model.encode_all([x.known for x in read]),
-            np.array([x.query.k for x in read]),
-            [x.domain for x in read],
-            [x.left_out for x in read],
+        best = iter(self._ranked(read) if read else ())
+        ranked = [
+            next(best) if len(x.known) else self._shelves.popular(x.query.k, x.domain, x.left_out)
+            for x in asked
+        ]
+        return self._named(asked, ranked)
+
+    def _ranked(self, asked: Sequence[Prepared]) -> list[Found]:
+        return self._shelves.best(
+            self.model.encode_all([x.known for x in asked]),
+            np.array([x.query.k for x in asked]),
+            [x.domain for x in asked],
+            [x.left_out for x in asked],
         )
-        ranked = iter(
-            self._answer(x, rows, scores, "model")
-            for x, (rows, scores) in zip(read, best, strict=True)
-        )
-        rest = iter(answers)
-        return [next(ranked if len(x.known) else rest) for x in asked]
 
     def popular(self, query: Query | Prepared, reason: str = "over budget") -> Answer:
         """Answer a query by popularity alone: what there is when the model takes too long.
@@ -185,24 +184,30 @@ class Engine:
             DataError: a query that was not prepared cannot be.
         """
         asked = query if isinstance(query, Prepared) else self.prepare(query)
-        rows, counts = self._shelves.popular(asked.query.k, asked.domain, asked.left_out)
-        return replace(self._answer(asked, rows, counts, "popularity"), reason=reason)
+        found = self._shelves.popular(asked.query.k, asked.domain, asked.left_out)
+        (answer,) = self._named([replace(asked, known=asked.known[:0])], [found])
+        unknown = len(asked.query.items) - len(asked.known)
+        return replace(answer, reason=reason, unknown=unknown)
 
-    def _answer(
-        self, asked: Prepared, rows: np.ndarray, scores: np.ndarray, source: Source
-    ) -> Answer:
-        vocabulary, because = self.model.vocabulary, []
-        if asked.query.explain:
-            by_model = asked.known if source == "model" else asked.known[:0]
-            because = self._explainer.because(by_model, rows, asked.domain)
-        return Answer(
-            items=vocabulary.names(rows).to_list(),
-            domains=[] if vocabulary.domains is None else vocabulary.domains_of(rows).to_list(),
-            scores=scores.tolist(),
-            source=source,
-            unknown=len(asked.query.items) - len(asked.known),
-            because=because,
-        )
+    def _named(self, asked: Sequence[Prepared], found: Sequence[Found]) -> list[Answer]:
+        """Return answers; what has no known items was found by popularity."""
+        vocabulary = self.model.vocabulary
+        rows = np.concatenate([np.empty(0, dtype=np.int64), *(rows for rows, _ in found)])
+        ends = np.cumsum([len(rows) for rows, _ in found]).tolist()
+        names = vocabulary.names(rows).to_list()
+        domains = [] if vocabulary.domains is None else vocabulary.domains_of(rows).to_list()
+        return [
+            Answer(
+                items=names[end - len(own) : end],
+                domains=domains[end - len(own) : end],
+                scores=scores.tolist(),
+                source="model" if len(x.known) else "popularity",
+                unknown=len(x.query.items) - len(x.known),
+                reason=None if len(x.known) else "no known items",
+                because=self._explainer.because(x.known, own, x.domain) if x.query.explain else [],
+            )
+            for x, (own, scores), end in zip(asked, found, ends, strict=True)
+        ]
 
     def _stored_rows(self, items: Sequence[Any]) -> np.ndarray:
         """Return the rows of items; one that cannot be told from others counts as unknown."""

@@ -125,10 +125,10 @@ class Loaded:
 
     def _items(self, user: str) -> list[Any]:
         """Return what the history of a user holds, as the model names it."""
-        past = self.store.history(user, MOST_ITEMS)
+        past = self.store.items(user, MOST_ITEMS)
         if self.engine.model.vocabulary.domains is None:
-            return [event.item for event in past]
-        return [(event.domain, event.item) if event.domain else event.item for event in past]
+            return [item for _, item in past]
+        return [(domain, item) if domain else item for domain, item in past]
 
 
 class Source:

@@ -100,6 +100,14 @@ class HistoryStore(ABC):
             StoreError: the store does not answer.
         """
 
+    def items(self, user: str, latest: int) -> list[tuple[str, str | int]]:
+        """Return domain and item of each of the latest events of a user: what a model reads.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        return [(event.domain, event.item) for event in self.history(user, latest)]
+
     @abstractmethod
     def erase(self, user: str) -> int:
         """Forget a user; return how many events that were.
