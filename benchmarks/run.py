@@ -47,6 +47,7 @@ COSTS = ("epoch_s", "fit_s", "fit_cpu_s", "seconds", "construct_s", "peak_mb", "
 RATES = (
     *("recommended_users_per_s", "evaluated_users_per_s", "rows_per_s"),
     *("split_events_per_s", "scored_events_per_s", "scored_users_per_s"),
+    *("saturation_rps", "rps_within_50_ms"),
 )
 RATIOS = (
     *("training_last_ratio", "training_all_ratio"),
@@ -274,7 +275,7 @@ def serving() -> Benchmark:
     """A server with 100,000 items under load, ours and a plain one, on all cores."""
 
     def arms(file: str, round_: int) -> list[Arm]:
-        task = {"items": 100_000, "connections": 128, "seconds": 6, "seed": round_}
+        task = {"items": 100_000, "connections": 64, "seconds": 6, "seed": round_}
         cores = os.cpu_count() or 1
         return [
             script(name, OURS, "serving.py", **task, arm=arm, threads=cores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import subprocess
 import sys
@@ -199,6 +200,7 @@ class Live:
         """Told how many requests each batch has."""
         self._stamp = source.stamp()
         self.current = self._load()
+        _settle()
 
     def refresh(self) -> bool:
         """Put a new model in the place of the one that answers, if there is one; say whether.
@@ -214,6 +216,8 @@ class Live:
         self._stamp = stamp
         old, self.current = self.current, self._load()
         old.close()
+        del old
+        _settle()
         return True
 
     def close(self) -> None:
@@ -231,3 +235,10 @@ class Live:
         engine = self.build(model)
         engine.answer([Query(model.vocabulary.names(np.array([1])).to_list()), Query([])])
         return Loaded(engine, version, self.store, lambda size: self.observe(size))
+
+
+def _settle() -> None:
+    """Let the garbage collector leave alone what stays: walking over it holds requests up."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
