@@ -176,7 +176,7 @@ def test_the_description_names_every_path(client):
 
 
 def test_a_slow_store_leaves_popularity(live, store, monkeypatch):
-    monkeypatch.setattr(type(store), "history", lambda *_: time.sleep(0.5) or [])
+    monkeypatch.setattr(type(store), "items", lambda *_: time.sleep(0.5) or [])
     with TestClient(create_app(live, Limits(budget_s=0.05)), base_url=HERE) as client:
         told = client.post("/recommend", json={"user": "ann"}).json()
     assert (told["source"], told["reason"]) == ("popularity", "over budget")

@@ -92,10 +92,11 @@ def train(
 
     bar.start(len(batches), settings.epochs, progress)
     try:
-        while progress.epoch < settings.epochs and not _exhausted(progress, settings):
-            resumed = time.perf_counter()
-            kept = resumed
-            with Interrupts() as interrupts:
+        # Held through validation too: processes that train together must stop at the same batch.
+        with Interrupts() as interrupts:
+            while progress.epoch < settings.epochs and not _exhausted(progress, settings):
+                resumed = time.perf_counter()
+                kept = resumed
                 for batch in batches.epoch(progress.epoch, skip=progress.step):
                     _step(
                         network,
@@ -108,22 +109,24 @@ def train(
                     )
                     bar.advance(progress)
                     (held,) = processes.total([float(interrupts.held)])
-                    if held:  # all of them stop after the same batch
+                    if held:
                         raise KeyboardInterrupt
                     now = time.perf_counter()
                     if now - kept > CHECKPOINT_EVERY_S:
                         progress.seconds += now - resumed
                         resumed = kept = now
                         keep()
-            progress.seconds += time.perf_counter() - resumed
-            value = None if validate is None else _validated(network, validate)
-            if value is not None and (progress.best is None or value > progress.best):
-                progress.best, progress.best_epoch = value, progress.epoch + 1
-                trained = checkpoint.trained_state(network)
-                best = {name: x.detach().cpu().clone() for name, x in trained.items()}
-            _close_epoch(progress, value)
-            bar.epoch(progress)
-            keep()
+                progress.seconds += time.perf_counter() - resumed
+                value = None if validate is None else _validated(network, validate)
+                if value is not None and (progress.best is None or value > progress.best):
+                    progress.best, progress.best_epoch = value, progress.epoch + 1
+                    trained = checkpoint.trained_state(network)
+                    best = {name: x.detach().cpu().clone() for name, x in trained.items()}
+                _close_epoch(progress, value)
+                bar.epoch(progress)
+                keep()
+                if processes.size == 1:
+                    interrupts.deliver()
     except KeyboardInterrupt:
         keep()
         raise
