@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from modicum.serving.search.searching import Found, Search
+from modicum.serving.search.searching import Found, Search, require_memory
 
 NOWHERE = -1
 
@@ -56,6 +56,8 @@ class Shelves:
         offered = np.ones(len(items), dtype=bool)
         offered[barred - 1] = False
         domains = np.zeros(len(items), dtype=np.int64) if domains is None else domains
+        if len(np.unique(domains)) > 1 or not offered.all():
+            require_memory(items.nbytes, "a copy of the item vectors by domain")
         self._shelf_of = np.full(len(items) + 1, NOWHERE)
         self._position_of = np.zeros(len(items) + 1, dtype=np.int64)
         self._shelves: dict[int, Shelf] = {}
