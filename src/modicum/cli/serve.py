@@ -93,9 +93,8 @@ def serve(
             app, method = create_app(live, limits, keys=held), live.current.method
         add_page(app, runs=runs)
         print(f"{method} at http://{host}:{port}, its description at /docs", flush=True)
-        sys.setswitchinterval(
-            0.001
-        )  # the thread that ranks waits less for the one that speaks HTTP
+        # The thread that ranks waits less for the one that speaks HTTP.
+        sys.setswitchinterval(0.001)
         uvicorn.run(
             app,
             host=host,
@@ -109,9 +108,9 @@ def serve(
 
 def _predicts(model: Path) -> bool:
     """Say whether a folder holds a saved model that predicts for rows."""
+    from modicum.card import CONFIG as BUNDLE
     from modicum.errors import BundleError
     from modicum.exported import CONFIG
-    from modicum.serving.live import BUNDLE
 
     if (model / CONFIG).exists() or not (model / BUNDLE).exists():
         return False

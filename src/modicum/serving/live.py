@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from modicum import exported
+from modicum.card import CONFIG as BUNDLE
 from modicum.data.fetching import sha256
 from modicum.errors import BundleError, StoreError
 from modicum.exported import CONFIG, Exported
@@ -22,9 +23,6 @@ from modicum.serving.batching import Batcher
 from modicum.serving.engine import Answer, Engine, Prepared, Query
 from modicum.serving.messages import MOST_ITEMS
 from modicum.serving.store import HistoryStore
-
-BUNDLE = "config.json"
-"""What a saved model holds, and an export does not."""
 
 logger = logging.getLogger("modicum.serving")
 

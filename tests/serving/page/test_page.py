@@ -395,8 +395,8 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(browser, folder, tmp_path, s
         browser.value("document.getElementById('key').focus()")
         browser.write(key)
         browser.press("Enter")
-        ask(browser, "ann")
         assert browser.value(text("#key-open")) == "API key in use"
+        ask(browser, "ann")
         assert browser.value("localStorage.length + sessionStorage.length") == 0
         assert browser.send("Network.getCookies")["cookies"] == []
         assert key not in browser.value("document.documentElement.outerHTML")

@@ -45,14 +45,13 @@ function askForKey() {
 byId("key-open").addEventListener("click", askForKey);
 document.addEventListener("key-needed", askForKey);
 byId("key-cancel").addEventListener("click", () => byId("key-dialog").close());
+// Taken as the form is sent, not when the dialog says it has closed: what is asked next has the key.
+byId("key-form").addEventListener("submit", () => {
+  api.useKey(byId("key").value.trim());
+  VIEWS[shown].enter(location.hash.slice(1).split("/").slice(1).map(decoded));
+});
 byId("key-dialog").addEventListener("close", () => {
-  const dialog = byId("key-dialog");
-  if (dialog.returnValue === "yes") {
-    api.useKey(byId("key").value.trim());
-    VIEWS[shown].enter(location.hash.slice(1).split("/").slice(1).map(decoded));
-  }
   byId("key").value = "";
-  dialog.returnValue = "";
 });
 api.onKey((there) => {
   byId("key-open").textContent = there ? "API key in use" : "API key";
