@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -50,9 +51,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(model: Path, store: str):
+def serving(model: Path, store: str, *options: str):
     port = free_port()
-    command = ["serve", str(model), "--port", str(port), "--store", store]
+    command = ["serve", str(model), "--port", str(port), "--store", store, *options]
     server = subprocess.Popen([MODICUM, *command])
     try:
         deadline = time.monotonic() + PATIENCE_S
@@ -142,6 +143,98 @@ def test_kills_of_the_stores_server_are_got_over_by_sending_again(saved, redis_s
         assert ask(port, "GET", "/readyz")[0] == 200
     found = kept(redis_server.url)
     assert len(found) == len(set(found)) == REQUESTS * AT_ONCE
+
+
+@pytest.fixture
+def several(saved, store):
+    """A server of two processes."""
+    with serving(saved, store, "--workers", "2") as (server, port):
+        yield server, port, store
+
+
+def processes_of(server: subprocess.Popen) -> list[int]:
+    """Return the processes of a server that answer."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return [child for child, line in lines.items() if b"spawn_main" in line]
+
+
+def test_what_one_process_keeps_all_of_them_see_and_count(several):
+    _, port, _ = several
+    for number in range(16):  # each over a connection of its own, which the system deals out
+        send(port, number)
+        _, told = ask(port, "GET", f"/users/u{number}/history")
+        assert {event["id"] for event in told["events"]} >= {f"{number}-{at}" for at in range(5)}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    assert f"modicum_events_total {16.0 * AT_ONCE}" in lines
+    counted = 'modicum_requests_total{method="POST",path="/events",status="201"} 16.0'
+    assert counted in lines and "modicum_requests_under_way 1.0" in lines
+    assert any(line.startswith("modicum_model_info{") for line in lines)
+
+
+def test_a_process_that_is_killed_is_replaced_and_loses_nothing(several):
+    server, port, store = several
+
+    def send_at_last(number: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                return send(port, number)
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.02)
+        raise AssertionError("never acknowledged")
+
+    first = processes_of(server)
+    assert len(first) == 2
+    with ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(send_at_last, number) for number in range(REQUESTS)]
+        while sum(done.done() for done in sent) < REQUESTS // 4:
+            time.sleep(0.005)
+        os.kill(first[0], signal.SIGKILL)
+        for done in sent:
+            done.result()
+    assert len(kept(store)) == len(set(kept(store))) == REQUESTS * AT_ONCE
+    deadline = time.monotonic() + PATIENCE_S
+    while first[0] in processes_of(server) or len(processes_of(server)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_no_process_outlives_the_one_that_started_them(saved, tmp_path):
+    with serving(saved, str(tmp_path / "history.sqlite"), "--workers", "2") as (server, port):
+        children = processes_of(server)
+        server.kill()
+        server.wait()
+    deadline = time.monotonic() + PATIENCE_S
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    with pytest.raises(ConnectionRefusedError):
+        ask(port, "GET", "/healthz")
+
+
+def test_what_cannot_be_served_is_said_and_no_process_is_tried_again(saved, tmp_path):
+    command = [MODICUM, "serve", str(saved), "--workers", "2", "--port", str(free_port())]
+    command += ["--store", str(tmp_path / "history.sqlite"), "--barred", str(tmp_path / "none.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "modicum: error: " in done.stderr
+    assert "none.csv cannot be read" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_that_is_taken_is_shared_with_nobody(saved, tmp_path, workers):
+    command = [MODICUM, "serve", str(saved), "--store", str(tmp_path / "history.sqlite")]
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command += ["--port", port, "--workers", workers]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"127.0.0.1:{port} cannot be listened on" in done.stderr
 
 
 def test_only_this_machine_is_served(saved):

@@ -20,7 +20,8 @@ from modicum.scale.jobs import MANIFEST, WORK, Ask
 from modicum.scale.score import score
 from modicum.scale.shards import split_by_user
 from modicum.serving.app import create_app
-from modicum.serving.live import Live, Source
+from modicum.serving.live import Live
+from modicum.serving.source import Source
 from modicum.serving.sqlite_store import SQLiteStore
 
 SHARDS = 7

@@ -14,7 +14,8 @@ from modicum.data.log import EventLog
 from modicum.data.simulate import simulate_markov
 from modicum.exported import Exported
 from modicum.methods.recommender import Recommender
-from modicum.serving.live import Live, Source
+from modicum.serving.live import Live
+from modicum.serving.source import Source
 from modicum.serving.store import HistoryStore, open_store
 
 PATIENCE_S = 180.0

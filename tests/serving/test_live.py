@@ -13,8 +13,9 @@ from modicum.compression.onnx import export
 from modicum.data.simulate import simulate_markov
 from modicum.errors import BundleError
 from modicum.serving.app import create_app
-from modicum.serving.live import Live, Source
+from modicum.serving.live import Live
 from modicum.serving.shell import Limits
+from modicum.serving.source import Source
 
 HERE = "http://127.0.0.1"
 
@@ -85,6 +86,12 @@ def test_a_saved_model_is_exported_first(tmp_path, store):
     with Live(Source(saved), store) as live:
         assert live.current.method == "popularity"
         assert not live.refresh()
+    made = (saved / "onnx" / "export.json").stat().st_mtime_ns
+    with Live(Source(saved), store):  # what has been exported is not exported again
+        assert (saved / "onnx" / "export.json").stat().st_mtime_ns == made
+    mo.Popularity().fit(mo.split(log).train, progress=False).save(saved)
+    with Live(Source(saved), store):  # unless it is of another model
+        assert (saved / "onnx" / "export.json").stat().st_mtime_ns > made
     (saved / "config.json").write_text("{}")
     with pytest.raises(BundleError, match="could not be exported"):
         Source(saved).read()

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from modicum.exported import Exported
-    from modicum.serving.engine import Engine
-    from modicum.serving.keys import Keys
-    from modicum.serving.shell import Limits
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -29,6 +17,7 @@ def serve(
     port: int = 8000,
     store: Annotated[str, Parameter(env_var="MODICUM_STORE")] = "history.sqlite",
     kept: int = 1_000,
+    workers: int = 1,
     threads: int = 1,
     recall: float | None = None,
     barred: Path | None = None,
@@ -50,7 +39,9 @@ def serve(
         store: of the histories: a SQLite file, made if it is not there, or the url of a Redis or
             Valkey server, which is best given in the environment if it holds a password.
         kept: events that are kept of each user.
-        threads: of the encoder and of the search.
+        workers: processes that answer on the port, each with the model in memory; metrics are
+            their sums, rates and limits are for each.
+        threads: of the encoder and of the search, in each process.
         recall: share of the ten best items to be found at least, such as 0.98, where fewer are
             found faster in a large catalogue; if not given, the search is exact.
         barred: CSV file of items that are never recommended, with a column ``item`` and, where items
@@ -61,17 +52,10 @@ def serve(
         log_requests: write a line of JSON to stderr for each request, without ids.
         runs: folder of runs whose reports and audits the page shows.
     """
-    import uvicorn
-
     from modicum.errors import SettingError
-    from modicum.serving.app import create_app
-    from modicum.serving.keys import Keys
-    from modicum.serving.live import Live, Source
-    from modicum.serving.observing import log_to_stderr
-    from modicum.serving.pages import add_page
-    from modicum.serving.shell import LOOPBACK as NAMES
-    from modicum.serving.shell import Limits
-    from modicum.serving.store import open_store
+    from modicum.serving.processes import serve as run
+    from modicum.serving.server import Server
+    from modicum.serving.shell import OWN_NAMES, Limits
 
     beyond = host not in LOOPBACK
     if beyond and keys is None:
@@ -79,63 +63,20 @@ def serve(
             f"host={host!r} is reached from other machines: name a file of keys with --keys; "
             "make one with: modicum keys add NAME"
         )
-    limits = Limits(budget_s=budget_s, rate=rate, hosts=("*",) if beyond else NAMES)
+    limits = Limits(budget_s=budget_s, rate=rate, hosts=("*",) if beyond else OWN_NAMES)
     limits.check()
-    log_to_stderr(requests=log_requests)
-    held = None if keys is None else Keys(keys)
-    with ExitStack() as opened:
-        if _predicts(model):
-            app, method = _predicting(model, limits, held)
-        else:
-            histories = opened.enter_context(open_store(store, kept=kept))
-            build = partial(_engine, recall=recall, threads=threads, barred=barred)
-            live = opened.enter_context(Live(Source(model, threads=threads), histories, build))
-            app, method = create_app(live, limits, keys=held), live.current.method
-        add_page(app, runs=runs)
-        print(f"{method} at http://{host}:{port}, its description at /docs", flush=True)
-        # The thread that ranks waits less for the one that speaks HTTP.
-        sys.setswitchinterval(0.001)
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=30,
-        )
-
-
-def _predicts(model: Path) -> bool:
-    """Say whether a folder holds a saved model that predicts for rows."""
-    from modicum.card import CONFIG as BUNDLE
-    from modicum.errors import BundleError
-    from modicum.exported import CONFIG
-
-    if (model / CONFIG).exists() or not (model / BUNDLE).exists():
-        return False
-    try:
-        method = json.loads((model / BUNDLE).read_text(encoding="utf-8"))["method"]
-        return str(method).partition(".")[0] in ("conversion", "rating")
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise BundleError(
-            f"{model / BUNDLE} is damaged ({error!r}); save the model again"
-        ) from None
-
-
-def _predicting(model: Path, limits: Limits, keys: Keys | None) -> tuple[FastAPI, str]:
-    import modicum as mo
-    from modicum.serving.predicting import PairPredictor, create_predict_app
-
-    saved = mo.load(model)
-    predictor = saved if hasattr(saved, "funnel") else PairPredictor(saved)
-    return create_predict_app(predictor, limits, keys=keys), saved.name
-
-
-def _engine(model: Exported, *, recall: float | None, threads: int, barred: Path | None) -> Engine:
-    """Return the engine of a model; what is barred is read anew for each."""
-    from modicum.serving.engine import Engine
-    from modicum.serving.rules import read_barred
-
-    rows = None if barred is None else read_barred(barred, model.vocabulary).rows
-    return Engine(model, recall=recall, threads=threads, barred=rows)
+    server = Server(
+        model=model,
+        store=store,
+        kept=kept,
+        threads=threads,
+        recall=recall,
+        barred=barred,
+        keys=keys,
+        limits=limits,
+        log_requests=log_requests,
+        runs=runs,
+    )
+    _, _, method = server.method().rpartition(".")
+    print(f"{method} at http://{host}:{port}, its description at /docs", flush=True)
+    run(server.app, host=host, port=port, workers=workers)

@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from modicum import exported
-from modicum.card import CONFIG as BUNDLE
-from modicum.data.fetching import sha256
-from modicum.errors import BundleError, StoreError
-from modicum.exported import CONFIG, Exported
+from modicum.errors import StoreError
+from modicum.exported import Exported
 from modicum.serving.batching import Batcher
 from modicum.serving.engine import Answer, Engine, Prepared, Query
 from modicum.serving.messages import MOST_ITEMS
+from modicum.serving.source import Source
 from modicum.serving.store import HistoryStore
 
 logger = logging.getLogger("modicum.serving")
@@ -128,54 +123,6 @@ class Loaded:
         if self.engine.model.vocabulary.domains is None:
             return [item for _, item in past]
         return [(domain, item) if domain else item for domain, item in past]
-
-
-class Source:
-    """A folder of an export or of a saved model, which another one may take the place of.
-
-    Args:
-        folder: may be a link that is moved from one model to the next.
-        threads: of the encoder.
-    """
-
-    def __init__(self, folder: str | Path, *, threads: int = 1) -> None:
-        self.folder, self.threads = Path(folder), threads
-
-    def stamp(self) -> tuple[object, ...]:
-        """Return what changes when the model does."""
-        folder = self.folder.resolve()
-        for name in (BUNDLE, CONFIG):
-            try:
-                stat = (folder / name).stat()
-            except OSError:
-                continue
-            return folder, name, stat.st_mtime_ns, stat.st_size, stat.st_ino
-        return (folder,)
-
-    def read(self) -> tuple[Exported, str]:
-        """Read and check the model, and tell its version; a saved model is exported first.
-
-        Raises:
-            BundleError: there is no model, or it is damaged.
-        """
-        folder = self.folder.resolve()
-        if (folder / BUNDLE).exists():
-            folder = _exported(folder)
-        model = exported.read(folder, threads=self.threads)
-        exported.check_parity(model)
-        return model, sha256(folder / CONFIG)[:12]
-
-
-def _exported(folder: Path) -> Path:
-    """Export a saved model by a process of its own, so that this one needs no torch."""
-    out = folder / "onnx"
-    command = [sys.executable, "-m", "modicum", "export", str(folder), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        *_, last = ["", *done.stderr.strip().splitlines()]
-        reason = last.removeprefix("modicum: error: ")
-        raise BundleError(f"{folder} could not be exported: {reason}")
-    return out
 
 
 class Live:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +17,9 @@ from modicum.errors import MissingExtraError
 
 BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 5.0)
 
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""Names, in the environment, the folder where the processes of one server add up what they count."""
+
 METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS")
 
 logger = logging.getLogger("modicum.serving")
@@ -22,6 +27,9 @@ logger = logging.getLogger("modicum.serving")
 
 class Metrics:
     """Counts and times of one server, in the format of Prometheus; none names a user or an item.
+
+    Of several processes that share a folder (:data:`SHARED`), each tells the sums of all, and the
+    model that it has itself.
 
     Raises:
         MissingExtraError: the extra ``serve`` is not installed.
@@ -34,17 +42,26 @@ class Metrics:
             raise MissingExtraError(
                 "serve", "prometheus_client", "The metrics of a server"
             ) from None
-        self._registry = client.CollectorRegistry()
+        counted, own = client.CollectorRegistry(), client.CollectorRegistry()
+        summed = counted
+        if (shared := os.environ.get(SHARED)) is not None:
+            several = import_module("prometheus_client.multiprocess")
+            _forget_dead(several, Path(shared))
+            summed = client.CollectorRegistry()
+            several.MultiProcessCollector(summed, shared)
+        self._registries = (summed, own)
         self._written = client.generate_latest
         self.media_type: str = client.CONTENT_TYPE_LATEST
-        told = {"namespace": "modicum", "registry": self._registry}
+        told = {"namespace": "modicum", "registry": counted}
         self.requests = client.Counter(
             "requests", "Requests answered.", ("method", "path", "status"), **told
         )
         self.seconds = client.Histogram(
             "request_seconds", "Time to answer.", ("path",), buckets=BUCKETS_S, **told
         )
-        self.under_way = client.Gauge("requests_under_way", "Requests being answered.", **told)
+        self.under_way = client.Gauge(
+            "requests_under_way", "Requests being answered.", multiprocess_mode="livesum", **told
+        )
         self.answers = client.Counter(
             "answers",
             "Recommendations and predictions, by what made them.",
@@ -61,11 +78,23 @@ class Metrics:
         self.reloads = client.Counter(
             "reloads", "New models met, by outcome.", ("outcome",), **told
         )
-        self.model = client.Info("model", "The model that answers.", **told)
+        self.model = client.Info(
+            "model", "The model that answers.", namespace="modicum", registry=own
+        )
 
     def text(self) -> bytes:
         """Return all of it as Prometheus reads it."""
-        return bytes(self._written(self._registry))
+        return b"".join(self._written(registry) for registry in self._registries)
+
+
+def _forget_dead(several: Any, folder: Path) -> None:
+    """Leave out what processes that are no more had under way."""
+    for path in folder.glob("gauge_live*_*.db"):
+        number = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            several.mark_process_dead(number, str(folder))
 
 
 class Observed:

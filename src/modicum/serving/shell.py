@@ -27,7 +27,8 @@ logger = logging.getLogger("modicum.serving")
 
 NO_STORE = "the history store does not answer; try again later"
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
+"""What a server on loopback is called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Limits:
     body_bytes: int = 2**20
     body_s: float = 10.0
     refresh_s: float = 2.0
-    hosts: tuple[str, ...] = LOOPBACK
+    hosts: tuple[str, ...] = OWN_NAMES
 
     def check(self) -> None:
         """Raise SettingError where a limit cannot be kept."""

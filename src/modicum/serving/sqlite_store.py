@@ -1,4 +1,4 @@
-"""Histories in one SQLite file: for one serving process, without a server beside it."""
+"""Histories in one SQLite file: for the processes of one machine, without a server beside them."""
 
 from __future__ import annotations
 

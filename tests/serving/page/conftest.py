@@ -22,8 +22,9 @@ from modicum.cli.evaluate import REPORT
 from modicum.cli.fit import AUDIT
 from modicum.data.simulate import simulate_markov
 from modicum.serving.app import create_app
-from modicum.serving.live import Live, Source
+from modicum.serving.live import Live
 from modicum.serving.pages import add_page
+from modicum.serving.source import Source
 from modicum.serving.store import open_store
 
 ON_PIPES = "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"

@@ -1,0 +1,101 @@
+"""Where the model that answers is read from: a folder that another model may take the place of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from modicum import exported
+from modicum.card import CONFIG as BUNDLE
+from modicum.data.fetching import sha256
+from modicum.errors import BundleError
+from modicum.exported import CONFIG, Exported
+
+OF = "exported-of.txt"
+"""Beside an export that a server has made: the hashes of the model and of the export."""
+
+
+class Source:
+    """A folder of an export or of a saved model, which another one may take the place of.
+
+    Args:
+        folder: may be a link that is moved from one model to the next.
+        threads: of the encoder.
+    """
+
+    def __init__(self, folder: str | Path, *, threads: int = 1) -> None:
+        self.folder, self.threads = Path(folder), threads
+
+    def stamp(self) -> tuple[object, ...]:
+        """Return what changes when the model does."""
+        folder = self.folder.resolve()
+        for name in (BUNDLE, CONFIG):
+            try:
+                stat = (folder / name).stat()
+            except OSError:
+                continue
+            return folder, name, stat.st_mtime_ns, stat.st_size, stat.st_ino
+        return (folder,)
+
+    def read(self) -> tuple[Exported, str]:
+        """Read and check the model, and tell its version; a saved model is exported first.
+
+        Raises:
+            BundleError: there is no model, or it is damaged.
+        """
+        folder = self.folder.resolve()
+        if not (folder / BUNDLE).exists():
+            return self._read(folder)
+        with _alone(folder):  # several servers of one model do not export into the same folder
+            return self._read(_exported(folder))
+
+    def _read(self, folder: Path) -> tuple[Exported, str]:
+        model = exported.read(folder, threads=self.threads)
+        exported.check_parity(model)
+        return model, sha256(folder / CONFIG)[:12]
+
+
+def _exported(folder: Path) -> Path:
+    """Return the export of a saved model, made now unless it is there.
+
+    A process of its own makes it, so that this one needs no torch.
+    """
+    out = folder / "onnx"
+    with suppress(OSError):
+        if (out / OF).read_text(encoding="utf-8") == _hashes(folder, out):
+            return out
+    command = [sys.executable, "-m", "modicum", "export", str(folder), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        *_, last = ["", *done.stderr.strip().splitlines()]
+        reason = last.removeprefix("modicum: error: ")
+        raise BundleError(f"{folder} could not be exported: {reason}")
+    (out / OF).write_text(_hashes(folder, out), encoding="utf-8")
+    return out
+
+
+def _hashes(folder: Path, out: Path) -> str:
+    return f"{sha256(folder / BUNDLE)} {sha256(out / CONFIG)}\n"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process exports this model; a kill lets go."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows, where one process serves
+        yield
+        return
+    try:
+        file = (folder / ".exporting").open("w")
+    except OSError as error:
+        raise BundleError(
+            f"{folder} cannot be written to ({error.strerror}); "
+            "write an export elsewhere and serve that: modicum export MODEL --out FOLDER"
+        ) from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
