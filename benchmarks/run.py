@@ -272,14 +272,18 @@ def encoder() -> Benchmark:
 
 
 def serving() -> Benchmark:
-    """A server with 100,000 items under load, ours and a plain one, on all cores."""
+    """A server with 100,000 items under load, on all cores: ours, and a plain one of torch's threads."""
 
     def arms(file: str, round_: int) -> list[Arm]:
         task = {"items": 100_000, "connections": 64, "seconds": 6, "seed": round_}
         cores = os.cpu_count() or 1
         return [
-            script(name, OURS, "serving.py", **task, arm=arm, threads=cores)
-            for name, arm in (("modicum", "modicum"), ("torch and FastAPI", "plain"))
+            script(name, OURS, "serving.py", **task, workers=workers, threads=cores)
+            for name, workers in (
+                ("modicum", cores),
+                ("modicum, one process", 1),
+                ("torch and FastAPI", None),
+            )
         ]
 
     return Benchmark(arms, 3, long=True)

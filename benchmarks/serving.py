@@ -176,14 +176,15 @@ def fitted(items: int, folder: Path) -> Path:
 
 
 @contextmanager
-def server(arm: str, model: Path, port: int) -> Iterator[None]:
-    """Run a server until the block ends."""
-    if arm == "plain":
+def server(workers: int | None, model: Path, port: int) -> Iterator[None]:
+    """Run a server of some processes until the block ends; None: the plain one."""
+    if workers is None:
         command = [sys.executable, "benchmarks/plain_server.py", str(model), str(port)]
     else:
         store = Path(tempfile.mkdtemp()) / "history.sqlite"
         command = [sys.executable, "-m", "modicum", "serve", str(model / "onnx")]
         command += ["--port", str(port), "--store", str(store), "--budget-s", "30"]
+        command += ["--workers", str(workers)]
     running = subprocess.Popen(command, stdout=sys.stderr)
     try:
         deadline = time.monotonic() + 120
@@ -192,6 +193,7 @@ def server(arm: str, model: Path, port: int) -> Iterator[None]:
                 if trial.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
+        time.sleep(3 * (workers or 0))  # until the last process listens too
         yield
     finally:
         running.terminate()
@@ -223,7 +225,7 @@ async def measured(task: dict[str, Any], port: int) -> dict[str, Any]:
         "curve": curve,
         "requests": load.sent,
         "errors": load.errors,
-        "lost_events": await load.lost() if task["arm"] != "plain" else None,
+        "lost_events": await load.lost() if task["workers"] else None,
     }
 
 
@@ -234,9 +236,9 @@ def main() -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    with server(task["arm"], model, port):
+    with server(task["workers"], model, port):
         figures = asyncio.run(measured(task, port))
-    package = "torch" if task["arm"] == "plain" else "modicum"
+    package = "modicum" if task["workers"] else "torch"
     protocol.report(package, "fastapi", **figures)
 
 
