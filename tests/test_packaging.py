@@ -78,7 +78,7 @@ def test_every_stage_is_built_on_another_and_what_is_copied_is_there():
 def test_the_image_that_serves_has_what_the_package_needs_but_torch():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
-    names = {re.split(r"[\[<>=~!]", name)[0] for name in wanted}
+    names = {re.split(r"[\[<>=~!;]", name)[0] for name in wanted}
     (run,) = (line for line in stages()["serve"] if line.startswith("RUN "))
     first = run.split("&&")[0].split("constraints.txt")[1]
     assert set(first.split()) == names - WITHOUT_TORCH
