@@ -13,7 +13,7 @@ from modicum.errors import MissingExtraError
 from modicum.serving.search.searching import Found, Search, require_memory
 
 FIRST_BLOCK, LARGEST_BLOCK = 2**11, 2**16
-"""Items of the first block of a scan, and of the largest; each has twice those of the one before."""
+"""Items of the first block of a scan, and of the largest; each has four times those of the one before."""
 USERS_AT_ONCE = 64
 FEW_USERS = 3
 """Up to this many go one by one: ONNX Runtime rearranges the items before a product of more rows
@@ -80,7 +80,7 @@ class Scan(Search):
             shifts = (SHIFT * codes.sum(1)).astype(np.int32)
             self._blocks.append((np.ascontiguousarray(codes.T.astype(np.int8)), shifts))
             self._starts.append(start + len(block))
-            size = min(2 * size, LARGEST_BLOCK)
+            size = min(4 * size, LARGEST_BLOCK)
         self._residual, self._length, self._norm = residual, length, norm
         self._session = _product(threads)
 
