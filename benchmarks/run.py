@@ -47,7 +47,7 @@ COSTS = ("epoch_s", "fit_s", "fit_cpu_s", "seconds", "construct_s", "peak_mb", "
 RATES = (
     *("recommended_users_per_s", "evaluated_users_per_s", "rows_per_s"),
     *("split_events_per_s", "scored_events_per_s", "scored_users_per_s"),
-    *("saturation_rps", "rps_within_50_ms"),
+    *("saturation_rps", "rps_within_50_ms", "rps_within_100_ms"),
 )
 RATIOS = (
     *("training_last_ratio", "training_all_ratio"),
