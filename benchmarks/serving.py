@@ -123,7 +123,9 @@ class Load:
 
     async def _post(self, connection: Connection, events: list[dict[str, str]]) -> None:
         status, _ = await connection.ask("POST", "/events", {"events": events})
-        self.errors += status not in (200, 201)
+        if status not in (200, 201):
+            self.errors += 1
+            return
         for event in events:
             self.acknowledged.setdefault(event["user"], []).append(event["id"])
 
