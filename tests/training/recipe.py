@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from modicum.data.simulate import simulate_markov
 from modicum.data.split import Split, split
+from modicum.methods.sequential.llmrec import LLMRec
 from modicum.methods.sequential.sasrec import SASRec
-from modicum.training import loop
+from modicum.training import loop, memory
 
 STEPS_TO_LIVE = 25
 SHARED = {"dropout": 0.0, "clip_norm": 0.05, "head": "float32", "batch_size": 32, "epochs": 2}
@@ -25,6 +28,36 @@ def model(**settings) -> SASRec:
     small = {"length": 8, "dim": 8, "layers": 1, "epochs": 4, "batch_size": 8, "patience": 0}
     fixed = {"dropout": 0.2, "learning_rate": 1e-2, "warmup_steps": 30, "device": "cpu"}
     return SASRec(**small | fixed | settings)
+
+
+def teacher(**settings) -> LLMRec:
+    """A decoder of three layers; one process holds it whole."""
+    shape = {"layers": 3, "width": 16, "heads": 2}
+    small = {"backbone": shape, "dim": 8, "length": 8, "batch_size": 32, "epochs": 3, "patience": 0}
+    fixed = {"dropout": 0.0, "clip_norm": 0.05, "learning_rate": 1e-2, "head": "float32"}
+    return LLMRec(**small | fixed | {"device": "cpu"} | settings)
+
+
+def share_layers_out() -> None:
+    """Let no network fit into memory that is not shared out."""
+    needed = memory.training_bytes
+
+    def pretended(network, positions, *, shared_by=1):
+        return needed(network, positions, shared_by=shared_by) if shared_by > 1 else 2**60
+
+    memory.training_bytes = pretended
+
+
+def stop_after(steps: int) -> None:
+    """Press Ctrl-C once so many batches are done."""
+    advance = loop.ProgressBar.advance
+
+    def stopping(bar, standing):
+        advance(bar, standing)
+        if standing.steps == steps:
+            signal.raise_signal(signal.SIGINT)
+
+    loop.ProgressBar.advance = stopping
 
 
 def hang_after(steps: int) -> None:
@@ -52,4 +85,14 @@ if __name__ == "__main__":
         shared.fit(data.train, data.validation, progress=False)
         if torch.distributed.get_rank() == 0:
             shared.save(folder)
+        torch.distributed.destroy_process_group()
+    elif task in ("teach", "teach and stop"):
+        share_layers_out()
+        if task == "teach and stop":
+            stop_after(STEPS_TO_LIVE // 5)
+        shared = teacher(tune=sys.argv[3])
+        with suppress(KeyboardInterrupt):
+            shared.fit(data.train, data.validation, progress=False, folder=folder / "checkpoint")
+            if torch.distributed.get_rank() == 0:
+                shared.save(folder / "model")
         torch.distributed.destroy_process_group()

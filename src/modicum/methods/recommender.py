@@ -216,13 +216,19 @@ class Recommender(Asked, ABC):
         assert isinstance(self, WindowFields) and isinstance(settings, WindowFields)
         windows = self.windows_of(histories, fitting)
         self._require_weighed(histories, windows.weight is not None)
-        needed = memory.training_bytes(self._network, self.batch_size * self.length)
+        processes = Processes.join()
+        positions = self.batch_size * self.length // processes.size
+        shared_out = memory.layers_to_share(self._network, positions, self.torch_device, processes)
+        needed = memory.training_bytes(
+            self._network, positions, shared_by=processes.size if shared_out else 1
+        )
         memory.require(needed, self.torch_device, f"training {self.name}")
         bar = fitting.bar(self.name)
         bar.say(
             f"{sum(p.numel() for p in self._network.parameters()):,} parameters, "
             f"{windows.num_targets:,} targets in {len(windows):,} batches an epoch, "
             f"{settings.epochs} epochs at most, about {needed / 2**30:.2f} GiB"
+            + (f", layers shared out among {processes.size} processes" if shared_out else "")
         )
 
         def validate() -> float:
@@ -238,6 +244,7 @@ class Recommender(Asked, ABC):
             validate=None if fitting.validation is None else validate,
             folder=fitting.folder,
             fingerprint=hashed([fingerprint, *fitting.judged_by]),
+            shared_out=shared_out,
             bar=bar,
         )
         self.complete(histories)

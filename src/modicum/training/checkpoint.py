@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modicum.errors import BundleError
+from modicum.training import sharing
 
 NAME = "checkpoint.safetensors"
 
@@ -51,21 +52,32 @@ def save(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     best: dict[str, Tensor],
+    *,
+    writes: bool = True,
 ) -> None:
     """Write a checkpoint aside and rename it, so that a crash leaves the former one whole.
 
-    Frozen parameters are not in it: a new start gives them again.
+    Frozen parameters are not in it: a new start gives them again. A process that does not write
+    only gives its parts of what is shared out.
     """
     tensors = {f"network.{name}": tensor for name, tensor in trained_state(network).items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for at, state in optimiser.state_dict()["state"].items():
+    for at, parameter in enumerate(_trained(network)):
+        state = optimiser.state.get(parameter, {})
         tensors |= {f"optimiser.{at}.{name}": tensor for name, tensor in state.items()}
+    if not writes:
+        for tensor in tensors.values():
+            sharing.whole(tensor)
+        return
     tensors["random"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{NAME}.{os.getpid()}"
-    unique = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    unique = {
+        name: sharing.whole(tensor).detach().cpu().contiguous().clone()
+        for name, tensor in tensors.items()
+    }
     save_file(unique, aside, metadata={"progress": json.dumps(vars(progress))})
     aside.replace(folder / NAME)
 
@@ -92,24 +104,32 @@ def restore(
             f"{path} belongs to a training with other settings, data or seed; "
             "choose another folder, or delete it to start anew"
         )
-    network.load_state_dict(network.state_dict() | _below("network.", tensors))
+    now = network.state_dict()
+    network.load_state_dict(now | sharing.parts(_below("network.", tensors), like=now))
+    trained = _trained(network)
+    at_of = {p: at for at, p in enumerate(p for g in optimiser.param_groups for p in g["params"])}
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below("optimiser.", tensors).items():
-        at, _, key = name.partition(".")
-        state.setdefault(int(at), {})[key] = tensor
+        number, _, key = name.partition(".")
+        parameter = trained[int(number)]
+        state.setdefault(at_of[parameter], {})[key] = sharing.part(tensor, like=parameter)
     optimiser.load_state_dict(
         {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
     )
     torch.set_rng_state(tensors["random"])
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return progress, _below("best.", tensors)
+    return progress, sharing.parts(_below("best.", tensors), like=now)
 
 
 def trained_state(network: nn.Module) -> dict[str, Tensor]:
     """Return the state of a network without its frozen parameters."""
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     return {name: x for name, x in network.state_dict().items() if name not in frozen}
+
+
+def _trained(network: nn.Module) -> list[nn.Parameter]:
+    return [p for p in network.parameters() if p.requires_grad]
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

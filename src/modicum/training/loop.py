@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from modicum.training import checkpoint
+from modicum.training import checkpoint, sharing
 from modicum.training.interrupts import Interrupts
 from modicum.training.processes import Processes
 from modicum.training.progress import ProgressBar
@@ -45,6 +46,7 @@ def train(
     validate: Callable[[], float] | None = None,
     folder: Path | None = None,
     fingerprint: str = "",
+    shared_out: Sequence[str] = (),
     bar: ProgressBar,
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place and leave it with the weights of the best epoch.
@@ -61,6 +63,7 @@ def train(
         validate: gives the value to be maximised, called after each epoch.
         folder: where the checkpoint stands.
         fingerprint: of method, settings, data and seed; guards against a foreign checkpoint.
+        shared_out: names of layers of which each process keeps a part only.
         bar: shows progress.
 
     Returns:
@@ -71,10 +74,11 @@ def train(
     """
     processes = Processes.join()
     device = settings.torch_device
+    shared = sharing.Shared(network, shared_out, device) if shared_out else None
     network.to(device).train()
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
-        parameters,
+        [{"params": group} for group in sharing.split(parameters)],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         foreach=True,
@@ -87,12 +91,12 @@ def train(
             progress, best = found
 
     def keep() -> None:
-        if folder is not None and processes.leads:
-            checkpoint.save(folder, progress, network, optimiser, best)
+        if folder is not None and (processes.leads or shared):
+            checkpoint.save(folder, progress, network, optimiser, best, writes=processes.leads)
 
     bar.start(len(batches), settings.epochs, progress)
     try:
-        # Held through validation too: processes that train together must stop at the same batch.
+        # Held through validation too: the next batch is where all processes stop.
         with Interrupts() as interrupts:
             while progress.epoch < settings.epochs and not _exhausted(progress, settings):
                 resumed = time.perf_counter()
@@ -108,11 +112,13 @@ def train(
                         processes,
                     )
                     bar.advance(progress)
-                    (held,) = processes.total([float(interrupts.held)])
+                    now = time.perf_counter()
+                    due = processes.leads and now - kept > CHECKPOINT_EVERY_S
+                    # All stop and all keep at the same batch, or the others would wait for them.
+                    held, due = map(bool, processes.total([float(interrupts.held), float(due)]))
                     if held:
                         raise KeyboardInterrupt
-                    now = time.perf_counter()
-                    if now - kept > CHECKPOINT_EVERY_S:
+                    if due:
                         progress.seconds += now - resumed
                         resumed = kept = now
                         keep()
@@ -121,7 +127,7 @@ def train(
                 if value is not None and (progress.best is None or value > progress.best):
                     progress.best, progress.best_epoch = value, progress.epoch + 1
                     trained = checkpoint.trained_state(network)
-                    best = {name: x.detach().cpu().clone() for name, x in trained.items()}
+                    best = {name: _copied(x) for name, x in trained.items()}
                 _close_epoch(progress, value)
                 bar.epoch(progress)
                 keep()
@@ -134,6 +140,8 @@ def train(
         bar.stop()
     if best:
         network.load_state_dict(network.state_dict() | best)
+    if shared:
+        shared.put_together()
     network.eval()
     return progress.log
 
@@ -155,7 +163,7 @@ def _step(
     loss.backward()
     processes.add_gradients(parameters)
     if settings.clip_norm:
-        nn.utils.clip_grad_norm_(parameters, settings.clip_norm, foreach=True)
+        _clip(parameters, settings.clip_norm, processes)
     progress.steps += 1
     for group in optimiser.param_groups:
         group["lr"] = settings.learning_rate * min(
@@ -167,6 +175,29 @@ def _step(
     sums = processes.total([float(term.detach()) * own for term in terms.values()])
     for name, value in zip(terms, sums, strict=True):
         progress.totals[name] = progress.totals.get(name, 0.0) + value
+
+
+def _clip(parameters: list[nn.Parameter], most: float, processes: Processes) -> None:
+    """Shorten the gradient to a norm at most, that over all processes where it is shared out."""
+    if not any(map(sharing.is_part, parameters)):
+        nn.utils.clip_grad_norm_(parameters, most, foreach=True)
+        return
+    square = 0.0
+    for group in sharing.split(parameters):
+        norm = nn.utils.get_total_norm([sharing.own(p.grad) for p in group if p.grad is not None])
+        of_group = float(norm) ** 2
+        square += processes.total([of_group])[0] if sharing.is_part(group[0]) else of_group
+    shorter = min(1.0, most / (math.sqrt(square) + 1e-6))
+    for parameter in parameters:
+        if parameter.grad is not None:
+            sharing.own(parameter.grad).mul_(shorter)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """Return a copy on the CPU; of what is shared out, of this process's part where it is."""
+    if sharing.is_part(tensor):
+        return tensor.detach().clone()
+    return tensor.detach().cpu().clone()
 
 
 def _validated(network: nn.Module, validate: Callable[[], float]) -> float:

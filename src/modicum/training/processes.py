@@ -10,6 +10,8 @@ import torch
 import torch.distributed as distributed
 from torch import nn
 
+from modicum.training import sharing
+
 STORE = "MODICUM_PROCESSES"
 """Variable that names the file where processes of one machine meet, in place of a port."""
 
@@ -69,10 +71,12 @@ class Processes:
         return tensor.tolist()
 
     def add_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Replace each gradient by its sum over all processes."""
+        """Replace each gradient by its sum over all processes; of what is shared out, it is that."""
         if self.size == 1:
             return
         for parameter in parameters:
+            if sharing.is_part(parameter):
+                continue
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)
