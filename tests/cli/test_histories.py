@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from modicum.cli.app import main
+from modicum.cli.histories import PATIENCE_S
 from modicum.serving import transfer
 from modicum.serving.store import Event, open_store
 
@@ -24,12 +25,12 @@ def store(request, tmp_path) -> str:
 
 
 def held(store: str) -> list[Event]:
-    with open_store(store) as opened:
+    with open_store(store, timeout_s=PATIENCE_S) as opened:
         return list(opened.events())
 
 
 def fill(store: str, events: list[Event]) -> list[Event]:
-    with open_store(store) as opened:
+    with open_store(store, timeout_s=PATIENCE_S) as opened:
         opened.append(events)
         return list(opened.events())
 
@@ -50,7 +51,7 @@ def test_what_is_exported_is_imported_as_it_was(tmp_path, kind, suffix, monkeypa
     assert held(copy) == events
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 def test_an_empty_store_is_exported_and_imported(tmp_path, suffix):
     store, out = str(tmp_path / "history.sqlite"), str(tmp_path / f"out.{suffix}")
     assert fill(store, []) == []
@@ -65,7 +66,7 @@ def test_a_store_goes_through_a_file_into_a_store_of_another_kind(store, tmp_pat
     assert main(["histories", "export", store, out]) == 0
     assert main(["histories", "import", copy, out]) == 0
     assert held(copy) == events
-    with open_store(store) as opened:
+    with open_store(store, timeout_s=PATIENCE_S) as opened:
         assert opened.erase("ann") == 2
     assert main(["histories", "import", store, out]) == 0
     assert held(store) == events
@@ -112,7 +113,7 @@ def test_an_event_log_is_imported_once(store, log, at_once, monkeypatch, capsys)
     for new in (5, 0):
         assert main(["histories", "import", store, str(log), *ROLES]) == 0
         assert f"{new} events of" in capsys.readouterr().out
-    with open_store(store) as opened:
+    with open_store(store, timeout_s=PATIENCE_S) as opened:
         history = opened.history("7", 10)
     assert [(found.item, found.time - 1.7e9, found.domain) for found in history] == [
         ("a", 0.0, "x"),

@@ -98,7 +98,9 @@ def holds_histories(path: str | Path) -> bool:
             first = lines.readline()
         if path.suffix == ".csv":
             return first.strip() == ",".join(COLUMNS)
-        return path.suffix == ".jsonl" and list(json.loads(first)) == list(COLUMNS)
+        if path.suffix != ".jsonl":
+            return False
+        return first == "" or list(json.loads(first)) == list(COLUMNS)  # an empty store has no line
     except (OSError, ValueError, TypeError, pl.exceptions.PolarsError):
         return False
 
