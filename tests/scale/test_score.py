@@ -21,6 +21,7 @@ from modicum.scale.score import score
 from modicum.scale.shards import split_by_user
 from modicum.serving.app import create_app
 from modicum.serving.live import Live
+from modicum.serving.shell import Limits
 from modicum.serving.source import Source
 from modicum.serving.sqlite_store import SQLiteStore
 
@@ -87,7 +88,7 @@ def test_http_gives_what_the_stream_gives(fitted, table, done, tmp_path):
     with (
         SQLiteStore(tmp_path / "history.sqlite") as store,
         Live(source, store) as live,
-        TestClient(create_app(live), base_url="http://127.0.0.1") as client,
+        TestClient(create_app(live, Limits(budget_s=60)), base_url="http://127.0.0.1") as client,
     ):
         for user, history in past(table).items():
             answer = client.post("/recommend", json={"history": history, "k": 10}).json()

@@ -17,7 +17,7 @@ HERE = "http://127.0.0.1"
 
 @pytest.fixture
 def client(live, store):
-    with TestClient(create_app(live), base_url=HERE) as client:
+    with TestClient(create_app(live, Limits(budget_s=60)), base_url=HERE) as client:
         yield client
 
 

@@ -24,8 +24,11 @@ from modicum.data.simulate import simulate_markov
 from modicum.serving.app import create_app
 from modicum.serving.live import Live
 from modicum.serving.pages import add_page
+from modicum.serving.shell import Limits
 from modicum.serving.source import Source
 from modicum.serving.store import open_store
+
+PATIENCE_S = 60.0
 
 ON_PIPES = "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
 """Put two descriptors where Chromium looks for its pipe, then become Chromium."""
@@ -187,11 +190,11 @@ def browser(chromium: Browser):
 
 @contextmanager
 def _served(folder: Path, store: Path, *, runs: Path | None, **settings: Any):
-    """Serve an export from a thread, at an address that is returned."""
+    """Serve an export from a thread, at an address that is returned; a slow machine is waited for."""
     with ExitStack() as opened:
-        histories = opened.enter_context(open_store(str(store)))
+        histories = opened.enter_context(open_store(str(store), timeout_s=PATIENCE_S))
         live = opened.enter_context(Live(Source(folder), histories))
-        app = create_app(live, **settings)
+        app = create_app(live, Limits(budget_s=PATIENCE_S), **settings)
         add_page(app, runs=runs)
         config = uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none")
         server = uvicorn.Server(config)
