@@ -33,7 +33,7 @@ PATIENCE_S = 60.0
 ON_PIPES = "import os, sys; r, w = map(int, sys.argv[1:3]); os.dup2(r, 3); os.dup2(w, 4); os.execv(sys.argv[3], sys.argv[3:])"
 """Put two descriptors where Chromium looks for its pipe, then become Chromium."""
 
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 60_000
 
 
 class Browser:
