@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ import pytest
 import modicum as mo
 from modicum.compression.onnx import export
 from modicum.data.simulate import simulate_markov
+from modicum.errors import SettingError
+from modicum.serving.processes import _free, _Port
 from modicum.serving.store import open_store
 
 MODICUM = Path(sys.executable).with_name("modicum")
@@ -159,6 +163,13 @@ def processes_of(server: subprocess.Popen) -> list[int]:
     return [child for child, line in lines.items() if b"spawn_main" in line]
 
 
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_what_one_process_keeps_all_of_them_see_and_count(several):
     _, port, _ = several
     for number in range(16):  # each over a connection of its own, which the system deals out
@@ -197,10 +208,22 @@ def test_a_process_that_is_killed_is_replaced_and_loses_nothing(several):
         for done in sent:
             done.result()
     assert len(kept(store)) == len(set(kept(store))) == REQUESTS * AT_ONCE
-    deadline = time.monotonic() + PATIENCE_S
-    while first[0] in processes_of(server) or len(processes_of(server)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: first[0] not in processes_of(server) and len(processes_of(server)) == 2)
+
+
+def test_a_process_that_dies_while_the_store_is_down_comes_back_with_it(saved, redis_server):
+    with serving(saved, redis_server.url, "--workers", "2") as (server, port):
+        first = processes_of(server)
+        redis_server.kill()
+        os.kill(first[0], signal.SIGKILL)
+        until(lambda: first[0] not in processes_of(server))
+        time.sleep(5)  # its successor has tried to begin
+        assert server.poll() is None
+        assert ask(port, "POST", "/recommend", {"history": [1]})[0] == 200
+        redis_server.start()
+        until(lambda: len(processes_of(server)) == 2)
+        for number in range(8):
+            send(port, number)
 
 
 def test_no_process_outlives_the_one_that_started_them(saved, tmp_path):
@@ -208,10 +231,7 @@ def test_no_process_outlives_the_one_that_started_them(saved, tmp_path):
         children = processes_of(server)
         server.kill()
         server.wait()
-    deadline = time.monotonic() + PATIENCE_S
-    while any(Path(f"/proc/{child}").exists() for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
     with pytest.raises(ConnectionRefusedError):
         ask(port, "GET", "/healthz")
 
@@ -220,8 +240,20 @@ def test_what_cannot_be_served_is_said_and_no_process_is_tried_again(saved, tmp_
     command = [MODICUM, "serve", str(saved), "--workers", "2", "--port", str(free_port())]
     command += ["--store", str(tmp_path / "history.sqlite"), "--barred", str(tmp_path / "none.csv")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "modicum: error: " in done.stderr
+    assert done.returncode == 2 and "no process could begin to serve" in done.stderr
     assert "none.csv cannot be read" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_port_is_taken_before_anybody_listens():
+    with _Port(socket.AF_INET, ("127.0.0.1", 0)) as port:
+        host, number = port.getsockname()
+        with pytest.raises(SettingError, match="cannot be listened on"):
+            _free(host, number)
+        one, two = (ForkingPickler.loads(ForkingPickler.dumps(port)) for _ in range(2))
+        with one, two:
+            for own in (one, two):
+                own.listen()
+                assert own.getsockname() == (host, number)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -92,6 +92,9 @@ def test_a_saved_model_is_exported_first(tmp_path, store):
     mo.Popularity().fit(mo.split(log).train, progress=False).save(saved)
     with Live(Source(saved), store):  # unless it is of another model
         assert (saved / "onnx" / "export.json").stat().st_mtime_ns > made
+    (saved / "onnx" / "items.npy").write_bytes(b"damaged")
+    with Live(Source(saved), store) as live:  # or it is damaged
+        assert live.current.method == "popularity"
     (saved / "config.json").write_text("{}")
     with pytest.raises(BundleError, match="could not be exported"):
         Source(saved).read()

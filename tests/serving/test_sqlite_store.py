@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from modicum.errors import StoreError
-from modicum.serving.sqlite_store import SQLiteStore
+from modicum.serving.sqlite_store import APPLICATION, SCHEMA, SQLiteStore
 from modicum.serving.store import Event
 
 BRIEF_S = 0.1
@@ -49,6 +49,30 @@ def test_an_erased_user_is_forgotten_on_disk_too(store, path):
     assert [found.user for found in store.events()] == ["bob"]
     for file in path.parent.glob(f"{path.name}*"):
         assert b"a very private thing" not in file.read_bytes()
+
+
+def test_a_new_file_may_be_opened_by_two_processes_at_once(tmp_path, monkeypatch):
+    path, connect, others = tmp_path / "history.sqlite", SQLiteStore._connect, []
+
+    def enter_too(statement: str) -> None:
+        if "sqlite_master" not in statement:
+            return
+        with closing(sqlite3.connect(path, timeout=0)) as other:
+            try:
+                script = f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; COMMIT"
+                other.executescript(script)
+            except sqlite3.OperationalError as error:
+                others.append(str(error))
+
+    def connected(store: SQLiteStore) -> sqlite3.Connection:
+        connection = connect(store)
+        connection.set_trace_callback(enter_too)
+        return connection
+
+    monkeypatch.setattr(SQLiteStore, "_connect", connected)
+    with SQLiteStore(path) as store:
+        assert store.append([event("a")]) == 1
+    assert others == ["database is locked"]
 
 
 def test_what_is_no_store_is_refused(path, tmp_path):

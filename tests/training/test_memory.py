@@ -22,6 +22,14 @@ def test_what_cannot_be_told_is_allowed(monkeypatch):
     memory.require(2**50, CPU, "a palace")
 
 
+def test_the_memory_of_a_machine_is_for_all_its_processes(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 1000)
+    assert memory.fits(1000, CPU) and not memory.fits(1001, CPU)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert memory.fits(250, CPU) and not memory.fits(251, CPU)
+    assert memory.fits(1000, torch.device("cuda"))
+
+
 def test_a_fit_is_refused_before_it_trains(monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda device: 1000)
     with pytest.raises(ResourceError, match="training sasrec"):

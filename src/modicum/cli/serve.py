@@ -78,5 +78,10 @@ def serve(
         runs=runs,
     )
     _, _, method = server.method().rpartition(".")
-    print(f"{method} at http://{host}:{port}, its description at /docs", flush=True)
-    run(server.app, host=host, port=port, workers=workers)
+    run(
+        server.app,
+        host=host,
+        port=port,
+        workers=workers,
+        ready=f"{method} at http://{host}:{port}, its description at /docs",
+    )

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import parent_process
+from pathlib import Path
 from signal import SIGTERM
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from modicum.errors import ModicumError, SettingError
-from modicum.serving.observing import SHARED
+from modicum.errors import ModicumError, ResourceError, SettingError
+from modicum.serving.observing import SHARED, log_to_stderr
+
+logger = logging.getLogger("modicum.serving")
 
 UVICORN: dict[str, Any] = {
     "log_config": None,
@@ -30,11 +35,17 @@ UVICORN: dict[str, Any] = {
 }
 """Settings of uvicorn; times in seconds."""
 
+AGAIN_S = 2.0
+"""A process that replaces another and cannot begin is tried again after so many seconds."""
 
-def serve(build: Callable[[], FastAPI], *, host: str, port: int, workers: int) -> None:
+
+def serve(
+    build: Callable[[], FastAPI], *, host: str, port: int, workers: int, ready: str = ""
+) -> None:
     """Serve an application until told to stop; the last requests are answered.
 
-    A process that dies is replaced. What it had under way is lost, what it acknowledged is not.
+    Of several processes one that dies is replaced. What it had under way is lost, what it
+    acknowledged is not.
 
     Args:
         build: makes the application in the process that serves it; a function or a bound method that
@@ -42,42 +53,89 @@ def serve(build: Callable[[], FastAPI], *, host: str, port: int, workers: int) -
         host: address to listen on.
         port: to listen on.
         workers: processes.
+        ready: printed when an application has been made.
 
     Raises:
         SettingError: the port is taken, or this system does not share one.
+        ResourceError: none of several processes could begin; each has said why.
         ModicumError: the application cannot be made.
     """
     if workers < 1:
         raise SettingError(f"workers={workers} must be 1 or more")
-    _require_free(host, port)
+    addresses = _free(host, port)
     if workers == 1:
+        os.environ.pop(SHARED, None)
         _settle_threads()
-        uvicorn.run(build(), host=host, port=port, **UVICORN)
+        app = build()
+        print(ready, flush=True)
+        uvicorn.run(app, host=host, port=port, workers=1, **UVICORN)
         return
-    worker = _Worker(build)
-    config = uvicorn.Config(worker, factory=True, host=host, port=port, workers=workers, **UVICORN)
-    with TemporaryDirectory(prefix="modicum-metrics-") as folder, _Port(host, port) as listening:
-        os.environ[SHARED] = folder
-        several = Multiprocess(config, [listening])
+    log_to_stderr(requests=False)
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(_Port(*address)) for address in addresses]
+        folder = opened.enter_context(_shared_folder())
+        worker = _Worker(build, folder / "begun")
+        config = uvicorn.Config(
+            worker, factory=True, host=host, port=port, workers=workers, **UVICORN
+        )
+        several = _Several(config, sockets, worker.begun, ready)
         several.run()
-    if any(process.exitcode == STARTUP_FAILURE for process in several.processes):
-        raise SystemExit(1)
+    if several.failed:
+        raise ResourceError(
+            f"no process could begin to serve (the last one ended with {several.failed})"
+        )
 
 
 @dataclass(frozen=True)
 class _Worker:
-    """Makes the application in a process of several."""
+    """Makes the application in a process of several.
+
+    Args:
+        build: makes it.
+        begun: a file that is there once a process has made one.
+    """
 
     build: Callable[[], FastAPI]
+    begun: Path
 
     def __call__(self) -> FastAPI:
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
         _settle_threads()
         try:
-            return self.build()
+            app = self.build()
         except ModicumError as error:
             print(f"modicum: error: {error}", file=sys.stderr)
-            raise SystemExit(STARTUP_FAILURE) from None
+            if self.begun.exists():
+                time.sleep(AGAIN_S)
+            raise SystemExit(1) from None
+        self.begun.touch()
+        return app
+
+
+class _Several(Multiprocess):
+    """Processes of which those that die are replaced, once one of them has begun to serve."""
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: Sequence[_Port], begun: Path, ready: str
+    ) -> None:
+        super().__init__(config, list(sockets))
+        self._begun, self._ready = begun, ready
+        self.failed = 0
+        """What a process ended with when none had begun."""
+
+    def keep_subprocess_alive(self) -> None:
+        ended = {process.pid: process.exitcode for process in self.processes if process.exitcode}
+        if self._begun.exists():
+            if self._ready:
+                print(self._ready, flush=True)
+                self._ready = ""
+            for number, code in ended.items():
+                logger.error("process %s ended with %s and is replaced", number, code)
+        elif ended:
+            self.failed = next(code for code in ended.values() if code)
+            self.should_exit.set()
+            return
+        super().keep_subprocess_alive()
 
 
 class _Port(socket.socket):
@@ -87,34 +145,52 @@ class _Port(socket.socket):
     most connections.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, family: int, address: tuple[Any, ...]) -> None:
         if not hasattr(socket, "SO_REUSEPORT"):
             raise SettingError("this system does not share a port; serve with workers=1")
-        family, _, _, _, address = _addressed(host, port)
         super().__init__(family, socket.SOCK_STREAM)
         self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         self.bind(address)
+        # Nobody else can bind it from now on, though nobody listens yet.
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Port, self.getsockname()[:2]
+        return _Port, (int(self.family), self.getsockname())
 
 
-def _require_free(host: str, port: int) -> None:
-    """See that nobody listens there: a port that is shared may be shared with strangers."""
+def _free(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    """Return the addresses of a host and a port of which nobody has one.
+
+    A port that is shared may be shared with strangers.
+    """
     try:
-        family, _, _, _, address = _addressed(host, port)
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = list(dict.fromkeys((int(family), address) for family, *_, address in found))
+        for family, address in addresses:
+            with socket.socket(family, socket.SOCK_STREAM) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                trial.bind(address)
     except OSError as error:
         raise SettingError(
             f"{host}:{port} cannot be listened on ({error.strerror}); name another host or port"
         ) from None
+    return addresses
 
 
-def _addressed(host: str, port: int) -> Any:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+@contextmanager
+def _shared_folder() -> Iterator[Path]:
+    """Make the folder where processes add up what they count, and name it to them."""
+    with TemporaryDirectory(prefix="modicum-metrics-") as folder:
+        os.environ[SHARED] = folder
+        try:
+            yield Path(folder)
+        finally:
+            del os.environ[SHARED]
 
 
 def _settle_threads() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from modicum import exported
@@ -14,8 +14,9 @@ from modicum.data.fetching import sha256
 from modicum.errors import BundleError
 from modicum.exported import CONFIG, Exported
 
+ONNX = "onnx"
 OF = "exported-of.txt"
-"""Beside an export that a server has made: the hashes of the model and of the export."""
+"""The folder of the export that a server makes of a saved model, and in it the hashes of both."""
 
 
 class Source:
@@ -49,8 +50,22 @@ class Source:
         folder = self.folder.resolve()
         if not (folder / BUNDLE).exists():
             return self._read(folder)
-        with _alone(folder):  # several servers of one model do not export into the same folder
-            return self._read(_exported(folder))
+        found = self._made(folder)
+        if found is None:
+            with _alone(folder) as held:
+                # Another server of this model may have made it meanwhile.
+                found = self._made(folder) or self._read(_export(folder, held))
+        return found
+
+    def _made(self, folder: Path) -> tuple[Exported, str] | None:
+        """Read the export of a saved model that a server has made, if it is there and sound."""
+        out = folder / ONNX
+        try:
+            if (out / OF).read_text(encoding="utf-8") == _hashes(folder, out):
+                return self._read(out)
+        except (OSError, BundleError):
+            pass
+        return None
 
     def _read(self, folder: Path) -> tuple[Exported, str]:
         model = exported.read(folder, threads=self.threads)
@@ -58,17 +73,17 @@ class Source:
         return model, sha256(folder / CONFIG)[:12]
 
 
-def _exported(folder: Path) -> Path:
-    """Return the export of a saved model, made now unless it is there.
+def _export(folder: Path, held: int | None) -> Path:
+    """Export a saved model by a process of its own, so that this one needs no torch.
 
-    A process of its own makes it, so that this one needs no torch.
+    Args:
+        folder: of the model.
+        held: descriptor of the lock, which lasts as long as that process, however this one ends.
     """
-    out = folder / "onnx"
-    with suppress(OSError):
-        if (out / OF).read_text(encoding="utf-8") == _hashes(folder, out):
-            return out
+    out = folder / ONNX
     command = [sys.executable, "-m", "modicum", "export", str(folder), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    kept = () if held is None else (held,)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=kept)
     if done.returncode:
         *_, last = ["", *done.stderr.strip().splitlines()]
         reason = last.removeprefix("modicum: error: ")
@@ -82,12 +97,12 @@ def _hashes(folder: Path, out: Path) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process exports this model; a kill lets go."""
+def _alone(folder: Path) -> Iterator[int | None]:
+    """Wait until no other server exports this model, and hold them off; a kill lets go."""
     try:
         import fcntl
     except ImportError:  # on Windows, where one process serves
-        yield
+        yield None
         return
     try:
         file = (folder / ".exporting").open("w")
@@ -98,4 +113,4 @@ def _alone(folder: Path) -> Iterator[None]:
         ) from None
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()

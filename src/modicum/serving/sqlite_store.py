@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
@@ -212,15 +213,17 @@ class SQLiteStore(HistoryStore):
 
     def _enter(self) -> None:
         """Make the tables in a new file, or see that they are there."""
-        (found,) = self._writer.execute("PRAGMA application_id").fetchone()
-        if found == APPLICATION:
-            return
-        (tables,) = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables:
-            raise StoreError(f"{self.path} is a database of something else; name another file")
-        self._writer.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION}; COMMIT"
-        )
+        with self._writer:  # processes that begin together come one after the other
+            self._writer.execute("BEGIN IMMEDIATE")
+            (found,) = self._writer.execute("PRAGMA application_id").fetchone()
+            if found == APPLICATION:
+                return
+            (tables,) = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if tables:
+                raise StoreError(f"{self.path} is a database of something else; name another file")
+            for statement in SCHEMA.split(";"):
+                self._writer.execute(statement)
+            self._writer.execute(f"PRAGMA application_id = {APPLICATION}")
 
     def _require_open(self) -> None:
         if not self._open:
@@ -253,7 +256,7 @@ class SQLiteStore(HistoryStore):
             check_same_thread=False,
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _log_ahead(connection, self.timeout_s)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
         except BaseException:
@@ -290,3 +293,16 @@ class SQLiteStore(HistoryStore):
 
     def _failed(self, error: Exception) -> StoreError:
         return StoreError(f"the history store {self.path} failed ({error}); check disk and rights")
+
+
+def _log_ahead(connection: sqlite3.Connection, timeout_s: float) -> None:
+    """Enter write-ahead mode, for which SQLite does not wait where others do the same."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.001)

@@ -94,6 +94,7 @@ def train(
         if folder is not None and (processes.leads or shared):
             checkpoint.save(folder, progress, network, optimiser, best, writes=processes.leads)
 
+    agreed = False
     bar.start(len(batches), settings.epochs, progress)
     try:
         # Held through validation too: the next batch is where all processes stop.
@@ -117,13 +118,17 @@ def train(
                     # All stop and all keep at the same batch, or the others would wait for them.
                     held, due = map(bool, processes.total([float(interrupts.held), float(due)]))
                     if held:
+                        agreed = True
                         raise KeyboardInterrupt
                     if due:
                         progress.seconds += now - resumed
                         resumed = kept = now
                         keep()
                 progress.seconds += time.perf_counter() - resumed
-                value = None if validate is None else _validated(network, validate)
+                value = None
+                if validate is not None:
+                    value = _validated(network, validate)
+                    (value,) = processes.total([value if processes.leads else 0.0])
                 if value is not None and (progress.best is None or value > progress.best):
                     progress.best, progress.best_epoch = value, progress.epoch + 1
                     trained = checkpoint.trained_state(network)
@@ -134,7 +139,8 @@ def train(
                 if processes.size == 1:
                     interrupts.deliver()
     except KeyboardInterrupt:
-        keep()
+        if agreed or not shared:  # parts are put together by all processes or by none
+            keep()
         raise
     finally:
         bar.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import nn
 
@@ -47,8 +49,8 @@ def layers_to_share(
 
 
 def fits(needed: int, device: torch.device) -> bool:
-    """Tell whether a device has so many bytes free, as far as can be known."""
-    free = available_bytes(device)
+    """Tell whether a device has so many bytes free for this process, as far as can be known."""
+    free = _free(device)
     return free is None or needed <= free
 
 
@@ -61,10 +63,10 @@ def require(needed: int, device: torch.device, purpose: str) -> None:
     >>> require(1024, torch.device("cpu"), "a kilobyte")
     """
     if not fits(needed, device):
-        free = available_bytes(device) or 0
+        free = _free(device) or 0
         raise ResourceError(
             f"{purpose} needs about {needed / 2**30:.1f} GiB, and {device} has "
-            f"{free / 2**30:.1f} GiB free; take a smaller batch_size, length, dim or layers, or more workers"
+            f"{free / 2**30:.1f} GiB free; take a smaller batch_size, length, dim or layers"
         )
 
 
@@ -72,3 +74,11 @@ def _held(module: nn.Module) -> int:
     """Return the bytes of weights, and four times those that are trained."""
     sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in module.parameters()]
     return sum(size * (5 if trained else 1) for size, trained in sizes)
+
+
+def _free(device: torch.device) -> int | None:
+    """Return the free bytes of a device; those of a machine are for all its processes."""
+    free = available_bytes(device)
+    if free is None or device.type == "cuda":
+        return free
+    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

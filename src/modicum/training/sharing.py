@@ -56,23 +56,32 @@ class Shared:
                 "shared out; leave the prompt out, or take fewer layers"
             )
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard  # takes half as long to import as torch
+        from torch.distributed.fsdp import (
+            fully_shard,
+            share_comm_ctx,
+        )  # takes half as long to import as torch
 
         self._network, self._from = network, next(network.parameters()).device
-        self._whole = {name: copy.deepcopy(network.get_submodule(name)) for name in names}
+        # Without their weights, which come back from the parts.
+        self._whole = {
+            name: copy.deepcopy(network.get_submodule(name)).to("meta") for name in names
+        }
         mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
-        for name in names:
-            layer: Any = network.get_submodule(name)
+        layers: list[Any] = [network.get_submodule(name) for name in names]
+        for layer in layers:
             fully_shard(layer, mesh=mesh, reshard_after_forward=True)
             layer.set_gradient_divide_factor(1.0)
             layer.set_force_sum_reduction_for_comms(True)  # gloo knows no other
+        # One whole gradient at a time; layers that know nothing of each other would keep all.
+        share_comm_ctx(layers)
 
     def put_together(self) -> None:
         """Give the network its layers back whole, in every process, where they were before."""
         self._network.to(self._from)
         for name, layer in self._whole.items():
             parts = self._network.get_submodule(name).state_dict()
-            layer.load_state_dict({key: whole(part).cpu() for key, part in parts.items()})
+            state = {key: whole(part).to(self._from) for key, part in parts.items()}
+            layer.load_state_dict(state, assign=True)
             self._network.set_submodule(name, layer)
 
 
