@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,6 +83,64 @@ def test_ray_writes_the_bytes_of_the_stream_though_a_worker_is_killed(model, eve
         progress=False,
     )
     assert f"{done.rows:,} scores of {done.users:,} users" in said
+    names = {path.name for path in stream.iterdir()}
+    assert {path.name for path in out.iterdir()} == names
+    for name in names - {"manifest.json"}:
+        assert (out / name).read_bytes() == (stream / name).read_bytes()
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    """A cluster of two nodes that are started by Ray's own command, and what who joins must know."""
+    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path must be short
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{found.getsockname()[1]}"
+    every = ["--block", "--num-cpus", "1", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
+    head = ["--head", "--port", address.rpartition(":")[2], "--temp-dir", folder]
+    nodes = []
+    try:
+        for own in ([*head, "--include-dashboard=false"], ["--address", address]):
+            log = tmp_path_factory.mktemp("node") / "log"
+            with log.open("w") as out:
+                command = [sys.executable, "-m", "ray.scripts.scripts", "start", *own, *every]
+                node = subprocess.Popen(
+                    command, env=os.environ | secret, stdout=out, stderr=out, start_new_session=True
+                )
+            nodes.append(node)
+            deadline = time.monotonic() + PATIENCE_S
+            while "Ray runtime started" not in (said := log.read_text()):
+                assert node.poll() is None and time.monotonic() < deadline, said
+                time.sleep(0.1)
+        yield address, secret
+    finally:
+        for node in reversed(nodes):
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait(PATIENCE_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@needs_ray
+def test_a_cluster_that_others_started_writes_the_bytes_of_the_stream(
+    model, events, log, tmp_path, cluster
+):
+    address, secret = cluster
+    out, stream = tmp_path / "ray", tmp_path / "stream"
+    command = [sys.executable, "-m", "modicum", "score", str(model), str(events), "--out", str(out)]
+    command += [word for role, name in ROLES.items() for word in (f"--{role}", name)]
+    command += ["--engine", "ray", "--cluster", address, "--partitions", "4"]
+    for environment, code in (({"RAY_AUTH_TOKEN": "0" * 64}, 2), ({}, 0)):
+        done = subprocess.run(
+            command,
+            env=os.environ | secret | environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+    score(model, log, stream, Ask(), digest=fingerprint(str(events)), partitions=4, progress=False)
     names = {path.name for path in stream.iterdir()}
     assert {path.name for path in out.iterdir()} == names
     for name in names - {"manifest.json"}:
