@@ -96,7 +96,8 @@ def _means(records: list[dict[str, Any]], part: str, level: str) -> dict[str, An
                 figures = [_mean(own[metric]) for metric in RANKED]
                 values.setdefault((record["learner"], at, arm), []).append(figures)
     found: dict[str, Any] = {}
-    for (learner, at, arm), rows in values.items():
+    by_level = sorted(values.items(), key=lambda found: (found[0][0], float(found[0][1])))
+    for (learner, at, arm), rows in by_level:
         means = dict(zip(RANKED, np.mean(rows, axis=0).round(5).tolist(), strict=True))
         found.setdefault(learner, {}).setdefault(at, {})[arm] = means
     return found
