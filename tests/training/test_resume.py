@@ -1,6 +1,7 @@
 """A training that was cut off goes on and ends as an unbroken one does, bit for bit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,7 +40,9 @@ def assert_same(one, other) -> None:
 def standing_of(folder: Path) -> checkpoint.Progress:
     from safetensors import safe_open
 
-    with safe_open(folder / checkpoint.NAME, framework="pt") as file:
+    # A copy: safe_open opens a path twice, and the file may be replaced in between.
+    seen = shutil.copyfile(folder / checkpoint.NAME, folder / "seen")
+    with safe_open(seen, framework="pt") as file:
         return checkpoint.Progress(**checkpoint.json.loads(file.metadata()["progress"]))
 
 
