@@ -146,10 +146,11 @@ class Manifest:
         self.write()
 
     def write(self) -> None:
-        """Write the file aside and rename it."""
+        """Write the file aside, where what a kill leaves is swept away, and rename it."""
         parts = [asdict(part) for _, part in sorted(self.parts.items())]
         content = {"format": FORMAT, "job": self.job, "parts": parts}
-        aside = self.folder / f".{MANIFEST}.{os.getpid()}"
+        aside = self.folder / WORK / f"{MANIFEST}.{os.getpid()}"
+        aside.parent.mkdir(exist_ok=True)
         aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         aside.replace(self.folder / MANIFEST)
 
