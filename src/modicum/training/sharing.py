@@ -55,11 +55,9 @@ class Shared:
                 "the network does not fit into memory whole, and one that reads a prompt cannot be "
                 "shared out; leave the prompt out, or take fewer layers"
             )
+        # Here, because these take half as long to import as torch.
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import (
-            fully_shard,
-            share_comm_ctx,
-        )  # takes half as long to import as torch
+        from torch.distributed.fsdp import fully_shard, share_comm_ctx
 
         self._network, self._from = network, next(network.parameters()).device
         # Without their weights, which come back from the parts.
@@ -79,8 +77,8 @@ class Shared:
         """Give the network its layers back whole, in every process, where they were before."""
         self._network.to(self._from)
         for name, layer in self._whole.items():
-            parts = self._network.get_submodule(name).state_dict()
-            state = {key: whole(part).to(self._from) for key, part in parts.items()}
+            shared = self._network.get_submodule(name).state_dict()
+            state = {key: whole(tensor).to(self._from) for key, tensor in shared.items()}
             layer.load_state_dict(state, assign=True)
             self._network.set_submodule(name, layer)
 
