@@ -15,6 +15,7 @@ from modicum.data.split import Split, split
 from modicum.methods.sequential.llmrec import LLMRec
 from modicum.methods.sequential.sasrec import SASRec
 from modicum.training import loop, memory
+from modicum.training.processes import Processes
 
 STEPS_TO_LIVE = 25
 SHARED = {"dropout": 0.0, "clip_norm": 0.05, "head": "float32", "batch_size": 32, "epochs": 2}
@@ -85,7 +86,7 @@ if __name__ == "__main__":
         shared.fit(data.train, data.validation, progress=False)
         if torch.distributed.get_rank() == 0:
             shared.save(folder)
-        torch.distributed.destroy_process_group()
+        Processes.join().leave()
     elif task in ("teach", "teach and stop"):
         share_layers_out()
         if task == "teach and stop":
@@ -95,4 +96,4 @@ if __name__ == "__main__":
             shared.fit(data.train, data.validation, progress=False, folder=folder / "checkpoint")
             if torch.distributed.get_rank() == 0:
                 shared.save(folder / "model")
-        torch.distributed.destroy_process_group()
+        Processes.join().leave()

@@ -9,13 +9,14 @@ from typing import Self
 
 
 class Interrupts:
-    """Hold a Ctrl-C back until ``deliver``, so that no batch is left half done.
+    """Hold a Ctrl-C back until the end, so that no batch is left half done.
 
     A second Ctrl-C interrupts at once. Where Ctrl-C would not raise KeyboardInterrupt, in a thread
     or under another handler, nothing is held.
 
     >>> with Interrupts() as interrupts:
-    ...     interrupts.deliver()
+    ...     interrupts.held
+    False
     """
 
     def __enter__(self) -> Self:
@@ -31,12 +32,7 @@ class Interrupts:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._holds:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if kind is None:
-            self.deliver()
-
-    def deliver(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C came."""
-        if self.held:
+        if kind is None and self.held:
             raise KeyboardInterrupt
 
     def _hold(self, number: int, frame: FrameType | None) -> None:

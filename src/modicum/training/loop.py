@@ -97,7 +97,7 @@ def train(
     agreed = False
     bar.start(len(batches), settings.epochs, progress)
     try:
-        # Held through validation too: the next batch is where all processes stop.
+        # Held through validation too: a batch's end or an epoch's is where all processes stop.
         with Interrupts() as interrupts:
             while progress.epoch < settings.epochs and not _exhausted(progress, settings):
                 resumed = time.perf_counter()
@@ -116,9 +116,8 @@ def train(
                     now = time.perf_counter()
                     due = processes.leads and now - kept > CHECKPOINT_EVERY_S
                     # All stop and all keep at the same batch, or the others would wait for them.
-                    held, due = map(bool, processes.total([float(interrupts.held), float(due)]))
-                    if held:
-                        agreed = True
+                    agreed, due = processes.any(interrupts.held, due)
+                    if agreed:
                         raise KeyboardInterrupt
                     if due:
                         progress.seconds += now - resumed
@@ -136,11 +135,14 @@ def train(
                 _close_epoch(progress, value)
                 bar.epoch(progress)
                 keep()
-                if processes.size == 1:
-                    interrupts.deliver()
+                (agreed,) = processes.any(interrupts.held)
+                if agreed:
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         if agreed or not shared:  # parts are put together by all processes or by none
             keep()
+        if agreed:  # none is gone before the checkpoint stands
+            processes.wait()
         raise
     finally:
         bar.stop()

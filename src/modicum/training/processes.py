@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +46,9 @@ class Processes:
                 distributed.init_process_group("cpu:gloo,cuda:nccl", **met)
             else:
                 distributed.init_process_group("gloo", **met)
+            # gloo's threads let go of tensors a little after a sum is done, and abort the process
+            # if Python ends meanwhile.
+            atexit.register(time.sleep, 0.3)
         return cls(rank, size)
 
     @property
@@ -69,6 +74,10 @@ class Processes:
         tensor = torch.tensor(values, dtype=torch.float64)
         distributed.all_reduce(tensor)
         return tensor.tolist()
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Tell of each flag whether it is set in any process."""
+        return [number > 0 for number in self.total([float(flag) for flag in flags])]
 
     def add_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Replace each gradient by its sum over all processes; of what is shared out, it is that."""
