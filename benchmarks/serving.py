@@ -45,7 +45,7 @@ class Load:
     items: int
     random: np.random.Generator
     sent: int = 0
-    errors: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
     posts_s: list[float] = field(default_factory=list)
     acknowledged: dict[str, list[str]] = field(default_factory=dict)
 
@@ -104,8 +104,10 @@ class Load:
             await self._post(connection, [self._event(user)])
             return True
         status, told = await connection.ask("POST", "/recommend", {"user": user, "k": 10})
-        self.errors += status != 200 or len(told["items"]) != 10
-        self.errors += told.get("source", "model") != "model"
+        if status != 200:
+            self._failed("recommend", status, told)
+        elif len(told["items"]) != 10 or told.get("source", "model") != "model":
+            self._failed("recommend", status, "fewer than 10 items, or by popularity")
         return False
 
     async def lost(self) -> int:
@@ -122,12 +124,16 @@ class Load:
         return {"id": name, "user": user, "item": f"i{self.random.integers(self.items)}"}
 
     async def _post(self, connection: Connection, events: list[dict[str, str]]) -> None:
-        status, _ = await connection.ask("POST", "/events", {"events": events})
+        status, told = await connection.ask("POST", "/events", {"events": events})
         if status not in (200, 201):
-            self.errors += 1
+            self._failed("events", status, told)
             return
         for event in events:
             self.acknowledged.setdefault(event["user"], []).append(event["id"])
+
+    def _failed(self, asked: str, status: int, told: Any) -> None:
+        what = f"{asked}, {status}: {told}"
+        self.errors[what] = self.errors.get(what, 0) + 1
 
 
 class Connection:
@@ -227,7 +233,8 @@ async def measured(task: dict[str, Any], port: int) -> dict[str, Any]:
         "posts_p99_s": float(np.percentile(load.posts_s, 99)),
         "curve": curve,
         "requests": load.sent,
-        "errors": load.errors,
+        "errors": sum(load.errors.values()),
+        "what_failed": load.errors,
         "lost_events": await load.lost() if task["workers"] else None,
     }
 

@@ -32,6 +32,14 @@ try:
 except StoreError as error:
     print(error)
 """
+HOLDS_ITS_TURN = """
+import sys, time
+from modicum.serving.sqlite_store import SQLiteStore
+
+with SQLiteStore(sys.argv[1]) as store, store._turn():
+    print("mine", flush=True)
+    time.sleep(600)
+"""
 
 
 def event(name: str, user: str = "ann", time: float = 0.0, item: str = "x") -> Event:
@@ -128,6 +136,20 @@ def test_while_another_process_writes_reading_goes_on_and_writing_fails_soon(pat
             assert names(store) == ["a"]
         assert [store.append([event(name)]) for name in "bcd"] == [1, 1, 1]
         store.check()
+
+
+def test_processes_write_in_turn_and_a_turn_ends_with_its_process(path):
+    with SQLiteStore(path, timeout_s=180) as store:
+        command = [sys.executable, "-c", HOLDS_ITS_TURN, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+            assert other.stdout.readline() == b"mine\n"
+            with ThreadPoolExecutor(1) as pool:
+                waits = pool.submit(store.append, [event("a")])
+                with pytest.raises(TimeoutError):
+                    waits.result(0.3)
+                assert names(store) == []
+                other.kill()
+                assert waits.result() == 1
 
 
 def test_what_waited_too_long_to_be_written_is_not_written_later(path, monkeypatch):

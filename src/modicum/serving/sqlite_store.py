@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -58,7 +60,8 @@ class SQLiteStore(HistoryStore):
     """A store in one file, in write-ahead mode, synced to disk before ``append`` returns.
 
     One thread writes; what other threads append while it syncs goes into one transaction, so that
-    many small appends cost few syncs.
+    many small appends cost few syncs. Processes write in turn: a lock on a file beside it wakes
+    the next one at once, where SQLite would have it sleep and try again.
 
     Args:
         path: of the file; ``":memory:"`` is refused, as it keeps nothing.
@@ -90,12 +93,11 @@ class SQLiteStore(HistoryStore):
         with self._told():
             self.path.touch(mode=0o600)
             self._file = self._found()
-            self._writer = self._connect()
-            try:
+            with ExitStack() as opened:
+                self._writer = opened.enter_context(closing(self._connect()))
                 self._enter()
-            except BaseException:
-                self._writer.close()
-                raise
+                self._turns = opened.enter_context(open(f"{self.path}-turns", "wb", opener=_own))
+                self._opened = opened.pop_all()
         self._thread = threading.Thread(target=self._write, name="history writer", daemon=True)
         self._thread.start()
 
@@ -167,7 +169,7 @@ class SQLiteStore(HistoryStore):
         self._thread.join()
         for connection in self._idle:
             connection.close()
-        self._writer.close()
+        self._opened.close()
 
     def _write(self) -> None:
         while (first := self._waiting.get()) is not None:
@@ -187,7 +189,7 @@ class SQLiteStore(HistoryStore):
         """Write what several threads appended in one transaction; alone, if that fails."""
         try:
             self._require_file()
-            with self._writer:
+            with self._turn(), self._writer:
                 self._writer.execute("BEGIN IMMEDIATE")
                 counts = [self._insert(rows) for rows, _ in group]
             self._require_file()
@@ -203,6 +205,15 @@ class SQLiteStore(HistoryStore):
             return
         for (_, done), count in zip(group, counts, strict=True):
             done.set_result(count)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until no other process writes."""
+        fcntl.flock(self._turns, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turns, fcntl.LOCK_UN)
 
     def _insert(self, rows: list[Row]) -> int:
         before = self._writer.total_changes
@@ -293,6 +304,11 @@ class SQLiteStore(HistoryStore):
 
     def _failed(self, error: Exception) -> StoreError:
         return StoreError(f"the history store {self.path} failed ({error}); check disk and rights")
+
+
+def _own(path: str, flags: int) -> int:
+    """Open a file that is its owner's alone."""
+    return os.open(path, flags, mode=0o600)
 
 
 def _log_ahead(connection: sqlite3.Connection, timeout_s: float) -> None:

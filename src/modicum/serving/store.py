@@ -16,7 +16,7 @@ from modicum.errors import SettingError, StoreError, nearest
 KEPT = 1_000
 """Events of a user that a store keeps unless told; no model reads as many."""
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 5.0
 """How long a call may take before it fails, unless told."""
 
 IMPORTED_AT_ONCE = 5_000
