@@ -161,7 +161,8 @@ class EWMOTE(Oversampler):
         self.weights_[label] = weights
         seeds = generator.choice(len(own), number, p=weights)
         scores = space.numbers(rows)
-        missing = np.isnan(rows)[seeds]
+        gaps = np.isnan(rows)
+        missing = gaps[seeds] if gaps.any() else np.zeros((number, rows.shape[1]), dtype=bool)
         if len(own) < 3:
             warnings.warn(f"class {label} has {FEW[len(own)]}", stacklevel=2)
             made = space.units(_from_few(scores, space.scale, seeds, generator))
@@ -230,18 +231,21 @@ class EWMOTE(Oversampler):
         drawing = generator if self.stochastic else None
         if np.isnan(copies).any():
             copies, seeds = model.fill(copies[seeds], drawing), np.arange(len(seeds))
-        made = np.empty((len(seeds), copies.shape[1]))
+        made: np.ndarray = copies[seeds]
         bounds = _bounds(len(seeds), len(deleted))
         patterns = deleted[:, ~self.categorical_][:, free]
         for begin, end, pattern in zip(bounds[:-1], bounds[1:], patterns, strict=True):
-            part = copies[seeds[begin:end]]
+            part = made[begin:end]
             if pattern.any():
                 drawn = model.draw(part, pattern, drawing)
                 if self.between:
                     seed = part[:, pattern]
-                    drawn = seed + generator.random((len(part), 1)) * (drawn - seed)
+                    drawn -= seed
+                    drawn *= generator.random((len(part), 1))
+                    drawn += seed
                 part[:, pattern] = drawn
-            made[begin:end] = part * space.scale[free] + space.center[free]
+            part *= space.scale[free]
+            part += space.center[free]
         if free.all():
             return made
         whole = np.tile(fixed, (len(seeds), 1))
