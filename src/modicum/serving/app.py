@@ -44,24 +44,12 @@ def create_app(live: Live, limits: Limits | None = None, *, keys: Keys | None = 
     recommending = Recommending(live, budget_s=limits.budget_s, waiting=limits.waiting)
     clock = Clock()
     live.observe = metrics.batch.observe
-    metrics.model.info(live.current.described)
-
-    def refresh() -> None:
-        try:
-            fresh = live.refresh()
-        except Exception:
-            metrics.reloads.labels("refused").inc()
-            raise
-        if fresh:
-            metrics.reloads.labels("done").inc()
-            metrics.model.info(live.current.described)
-
     app = shell(
         "Recommendations from live histories",
         metrics=metrics,
         limits=limits,
         keys=keys,
-        refresh=[refresh],
+        refresh=[metrics.following(live.refresh, lambda: live.current.described)],
         check=store.check,
     )
 

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,29 @@ class Metrics:
         self.model = client.Info(
             "model", "The model that answers.", namespace="modicum", registry=own
         )
+
+    def following(
+        self, refresh: Callable[[], bool], described: Callable[[], dict[str, str]]
+    ) -> Callable[[], None]:
+        """Return what takes a new model in, if there is one, and counts and tells it.
+
+        Args:
+            refresh: takes it in, and says whether there was one.
+            described: says in words which model answers.
+        """
+        self.model.info(described())
+
+        def follow() -> None:
+            try:
+                fresh = refresh()
+            except Exception:
+                self.reloads.labels("refused").inc()
+                raise
+            if fresh:
+                self.reloads.labels("done").inc()
+                self.model.info(described())
+
+        return follow
 
     def text(self) -> bytes:
         """Return all of it as Prometheus reads it."""

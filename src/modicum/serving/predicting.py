@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import polars as pl
@@ -11,11 +12,12 @@ from anyio import to_thread
 from fastapi import FastAPI
 from pydantic import Field, FiniteFloat, StringConstraints
 
-from modicum.errors import DataError, ResourceError
+from modicum.errors import BundleError, DataError, ResourceError
 from modicum.serving.keys import Keys
 from modicum.serving.messages import Message, Number
 from modicum.serving.observing import Metrics
 from modicum.serving.shell import Limits, shell
+from modicum.serving.source import stamp
 
 MOST_ROWS, MOST_COLUMNS, LONGEST_TEXT = 1_000, 512, 1_024
 
@@ -70,31 +72,80 @@ class PairPredictor:
         return pl.DataFrame({"value": self.rater.predict(data["user"], data["item"])})
 
 
+class LivePredictor:
+    """The predictor that answers at this moment.
+
+    Args:
+        folder: of a saved model of a funnel or of ratings, or a link that is moved from one to the
+            next.
+
+    Raises:
+        BundleError: there is no such model to begin with.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._stamp = stamp(self.folder)
+        self.current = self._load()
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What answers, in words."""
+        return {"method": self.current.name}
+
+    def refresh(self) -> bool:
+        """Put a new model in the place of the one that answers, if there is one; say whether.
+
+        Raises:
+            ModicumError: the new model cannot be used; the old one goes on.
+        """
+        found = stamp(self.folder)
+        if found == self._stamp:
+            return False
+        self._stamp = found
+        self.current = self._load()
+        return True
+
+    def _load(self) -> Predictor:
+        import modicum as mo
+        from modicum.methods.conversion.funnel_model import FunnelModel
+        from modicum.methods.rating.fitted import FittedRater
+
+        saved: Any = mo.load(self.folder)
+        if isinstance(saved, FunnelModel):
+            return saved
+        if isinstance(saved, FittedRater):
+            return PairPredictor(saved)
+        raise BundleError(
+            f"{self.folder} holds a model of {type(saved).__name__}, which predicts for no rows; "
+            "start the server again to serve it"
+        )
+
+
 def create_predict_app(
-    predictor: Predictor, limits: Limits | None = None, *, keys: Keys | None = None
+    live: LivePredictor, limits: Limits | None = None, *, keys: Keys | None = None
 ) -> FastAPI:
     """Return the application for a model that predicts for rows.
 
     Args:
-        predictor: the fitted model.
+        live: what predicts.
         limits: on time and load.
         keys: of which every request needs one; None: none does.
     """
     limits, metrics = limits or Limits(), Metrics()
-    metrics.model.info({"method": predictor.name})
     one_at_a_time = asyncio.Lock()
     app = shell(
         "Predictions for rows",
         metrics=metrics,
         limits=limits,
         keys=keys,
-        refresh=[],
+        refresh=[metrics.following(live.refresh, lambda: live.described)],
         check=lambda: None,
     )
 
     @app.post("/predict")
     async def predict(asked: Rows) -> Predicted:
-        frame = _frame(asked.rows)
+        predictor, frame = live.current, _frame(asked.rows)
         try:
             async with asyncio.timeout(limits.budget_s), one_at_a_time:
                 found = await to_thread.run_sync(predictor.predict, frame)

@@ -19,7 +19,7 @@ from modicum.serving.keys import Keys
 from modicum.serving.live import Live
 from modicum.serving.observing import log_to_stderr
 from modicum.serving.pages import add_page
-from modicum.serving.predicting import PairPredictor, create_predict_app
+from modicum.serving.predicting import LivePredictor, create_predict_app
 from modicum.serving.rules import read_barred
 from modicum.serving.shell import Limits
 from modicum.serving.source import Source
@@ -86,7 +86,7 @@ class Server:
         keys = None if self.keys is None else Keys(self.keys)
         with ExitStack() as opened:
             if self.method().partition(".")[0] in PREDICTING:
-                app = self._predicting(keys)
+                app = create_predict_app(LivePredictor(self.model), self.limits, keys=keys)
             else:
                 histories = opened.enter_context(open_store(self.store, kept=self.kept))
                 source = Source(self.model, threads=self.threads)
@@ -95,13 +95,6 @@ class Server:
             add_page(app, runs=self.runs)
             _close_with(app, opened.pop_all())
         return app
-
-    def _predicting(self, keys: Keys | None) -> FastAPI:
-        import modicum as mo
-
-        saved = mo.load(self.model)
-        predictor = saved if hasattr(saved, "funnel") else PairPredictor(saved)
-        return create_predict_app(predictor, self.limits, keys=keys)
 
     def _engine(self, model: Exported) -> Engine:
         """Return the engine of a model; what is barred is read anew for each."""

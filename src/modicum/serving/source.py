@@ -13,6 +13,7 @@ from modicum.card import CONFIG as BUNDLE
 from modicum.data.fetching import sha256
 from modicum.errors import BundleError
 from modicum.exported import CONFIG, Exported
+from modicum.serving import turns
 
 ONNX = "onnx"
 OF = "exported-of.txt"
@@ -32,14 +33,7 @@ class Source:
 
     def stamp(self) -> tuple[object, ...]:
         """Return what changes when the model does."""
-        folder = self.folder.resolve()
-        for name in (BUNDLE, CONFIG):
-            try:
-                stat = (folder / name).stat()
-            except OSError:
-                continue
-            return folder, name, stat.st_mtime_ns, stat.st_size, stat.st_ino
-        return (folder,)
+        return stamp(self.folder)
 
     def read(self) -> tuple[Exported, str]:
         """Read and check the model, and tell its version; a saved model is exported first.
@@ -73,7 +67,19 @@ class Source:
         return model, sha256(folder / CONFIG)[:12]
 
 
-def _export(folder: Path, held: int | None) -> Path:
+def stamp(folder: Path) -> tuple[object, ...]:
+    """Return what changes when a folder, or a link to one, holds another model."""
+    folder = folder.resolve()
+    for name in (BUNDLE, CONFIG):
+        try:
+            stat = (folder / name).stat()
+        except OSError:
+            continue
+        return folder, name, stat.st_mtime_ns, stat.st_size, stat.st_ino
+    return (folder,)
+
+
+def _export(folder: Path, held: int) -> Path:
     """Export a saved model by a process of its own, so that this one needs no torch.
 
     Args:
@@ -82,8 +88,7 @@ def _export(folder: Path, held: int | None) -> Path:
     """
     out = folder / ONNX
     command = [sys.executable, "-m", "modicum", "export", str(folder), "--out", str(out)]
-    kept = () if held is None else (held,)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=kept)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=(held,))
     if done.returncode:
         *_, last = ["", *done.stderr.strip().splitlines()]
         reason = last.removeprefix("modicum: error: ")
@@ -97,13 +102,8 @@ def _hashes(folder: Path, out: Path) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[int | None]:
+def _alone(folder: Path) -> Iterator[int]:
     """Wait until no other server exports this model, and hold them off; a kill lets go."""
-    try:
-        import fcntl
-    except ImportError:  # on Windows, where one process serves
-        yield None
-        return
     try:
         file = (folder / ".exporting").open("w")
     except OSError as error:
@@ -112,5 +112,5 @@ def _alone(folder: Path) -> Iterator[int | None]:
             "write an export elsewhere and serve that: modicum export MODEL --out FOLDER"
         ) from None
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        turns.take(file)
         yield file.fileno()

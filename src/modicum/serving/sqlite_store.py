@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -15,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from modicum.errors import SettingError, StoreError
+from modicum.serving import turns
 from modicum.serving.store import KEPT, TIMEOUT_S, Event, HistoryStore, Row
 
 SCHEMA = """
@@ -209,11 +209,11 @@ class SQLiteStore(HistoryStore):
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Wait until no other process writes."""
-        fcntl.flock(self._turns, fcntl.LOCK_EX)
+        turns.take(self._turns)
         try:
             yield
         finally:
-            fcntl.flock(self._turns, fcntl.LOCK_UN)
+            turns.give(self._turns)
 
     def _insert(self, rows: list[Row]) -> int:
         before = self._writer.total_changes
