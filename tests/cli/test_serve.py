@@ -84,6 +84,14 @@ def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, di
         connection.close()
 
 
+def measured(port: int) -> list[str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection.request("GET", "/metrics")
+    lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    return lines
+
+
 def burst(number: int) -> dict:
     return {
         "events": [
@@ -151,8 +159,9 @@ def test_kills_of_the_stores_server_are_got_over_by_sending_again(saved, redis_s
 
 @pytest.fixture
 def several(saved, store):
-    """A server of two processes."""
+    """A server of two processes, both of which answer."""
     with serving(saved, store, "--workers", "2") as (server, port):
+        until(lambda: listening(port) == 2)
         yield server, port, store
 
 
@@ -161,6 +170,12 @@ def processes_of(server: subprocess.Popen) -> list[int]:
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
     lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     return [child for child, line in lines.items() if b"spawn_main" in line]
+
+
+def listening(port: int) -> int:
+    """Return how many processes listen on a port of this machine."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -176,13 +191,10 @@ def test_what_one_process_keeps_all_of_them_see_and_count(several):
         send(port, number)
         _, told = ask(port, "GET", f"/users/u{number}/history")
         assert {event["id"] for event in told["events"]} >= {f"{number}-{at}" for at in range(5)}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-    connection.request("GET", "/metrics")
-    lines = connection.getresponse().read().decode().splitlines()
-    connection.close()
+    until(lambda: "modicum_requests_under_way 1.0" in measured(port))  # all answered but this one
+    lines = measured(port)
     assert f"modicum_events_total {16.0 * AT_ONCE}" in lines
-    counted = 'modicum_requests_total{method="POST",path="/events",status="201"} 16.0'
-    assert counted in lines and "modicum_requests_under_way 1.0" in lines
+    assert 'modicum_requests_total{method="POST",path="/events",status="201"} 16.0' in lines
     assert any(line.startswith("modicum_model_info{") for line in lines)
 
 
@@ -213,6 +225,7 @@ def test_a_process_that_is_killed_is_replaced_and_loses_nothing(several):
 
 def test_a_process_that_dies_while_the_store_is_down_comes_back_with_it(saved, redis_server):
     with serving(saved, redis_server.url, "--workers", "2") as (server, port):
+        until(lambda: listening(port) == 2)
         first = processes_of(server)
         redis_server.kill()
         os.kill(first[0], signal.SIGKILL)
