@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modicum.errors import ResourceError, SettingError
-from modicum.serving.search import inverted, searching
+from modicum.serving.search import head, inverted, searching
 from modicum.serving.search.inverted import Inverted
 from modicum.serving.search.scan import Scan
 
@@ -82,6 +82,54 @@ def test_no_sum_of_products_is_cut_off():
     found = Scan(items).best(users.astype(np.float32), np.full(8, 40), [NOTHING] * 8)
     for user, own in zip(users.astype(np.float32), found, strict=True):
         require_same(own, sorted_out(items, user, 40))
+
+
+def leaning(number, width, seed=0):
+    """Items that vary in some directions more than in others, about a point far from zero."""
+    random = np.random.default_rng(seed)
+    axes, _ = np.linalg.qr(random.standard_normal((width, width)))
+    points = random.standard_normal((number, width)) * 0.8 ** np.arange(width)
+    return (points @ axes.T + 3).astype(np.float32), axes.T.astype(np.float32)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    number=st.integers(2_049, 12_000),
+    width=st.sampled_from([8, 16, 33]),
+    wanted=st.integers(1, 200),
+    share_out=st.sampled_from([0.0, 0.01, 0.99, 1.0]),
+    along=st.integers(0, 7),
+    seed=st.integers(0, 99),
+)
+def test_a_scan_that_reads_part_of_each_item_is_a_full_sort(
+    number, width, wanted, share_out, along, seed
+):
+    items, axes = leaning(number, width, seed)
+    scan = Scan(items)
+    assert scan._head is not None
+    out = np.random.default_rng(seed).choice(number, int(share_out * number), replace=False)
+    for user in (vectors(1, width, seed)[0], axes[along], axes[-1], 1e-6 * axes[0]):
+        (found,) = scan.best(user[None], np.array([wanted]), [out])
+        require_same(found, sorted_out(items, user, wanted, out))
+
+
+def test_part_of_each_item_leaves_few_for_most_users_and_gives_up_for_others(monkeypatch):
+    monkeypatch.setattr(head, "LARGEST_BLOCK", 2_048)
+    items, axes = leaning(20_000, 32)
+    scan = Scan(items)
+    few = scan._head.candidates(
+        axes[0], 10, NOTHING, lambda positions: scan.scores(positions, axes[0])
+    )
+    best, _ = sorted_out(items, axes[0], 10)
+    assert set(best) <= set(few) and len(few) < 200
+    beyond = axes[-1]  # of which nothing is read
+    assert scan._head.candidates(beyond, 10, NOTHING, lambda at: scan.scores(at, beyond)) is None
+    (found,) = scan.best(beyond[None], np.array([10]), [NOTHING])
+    require_same(found, sorted_out(items, beyond, 10))
+
+
+def test_items_that_vary_evenly_are_read_whole():
+    assert Scan(vectors(5_000, 16))._head is None
 
 
 def test_a_user_in_a_batch_gets_what_it_gets_alone():

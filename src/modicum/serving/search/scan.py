@@ -3,50 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from itertools import pairwise
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from modicum.errors import MissingExtraError
-from modicum.serving.search.searching import Found, Search, require_memory
+from modicum.serving.search.codes import FIRST_BLOCK, LARGEST_BLOCK, LEFT_OUT, Codes, largest_norm
+from modicum.serving.search.head import Head
+from modicum.serving.search.searching import Found, Search
 
-FIRST_BLOCK, LARGEST_BLOCK = 2**11, 2**16
-"""Items of the first block of a scan, and of the largest; each has four times those of the one before."""
 USERS_AT_ONCE = 64
 FEW_USERS = 3
 """Up to this many go one by one: ONNX Runtime rearranges the items before a product of more rows
 than one, which takes as long as two more products of one row."""
 
-LEVELS = 63
-"""Codes of users go from -63 to 63. Shifted to 1 to 127, and with items from -128 to 127, two
-products fit into 16 bits, where processors without instructions for bytes add them up."""
-SHIFT = LEVELS + 1
-
-LEFT_OUT = np.iinfo(np.int32).min
-ROUNDING = 2.0**-18
-"""Of the largest score possible: far more than all that float32 and float64 round off here."""
-
-
-class Asked(NamedTuple):
-    """Users as they are scanned for: codes (B, D) and, in units of a key (B,), how far the key of
-    an item may be from its score."""
-
-    codes: np.ndarray
-    slack: np.ndarray
-
 
 class Scan(Search):
     """Scores all items in 8 bits, bounds the error, and scores again whatever could be among the best.
 
-    Let ``x = centre + step * (c + r)`` for an item, with ``c`` whole numbers in 8 bits, and
-    ``user * step = unit * a + e`` with ``a`` in 7 bits. Then ``user @ x`` differs from
-    ``user @ centre + unit * (a @ c)`` by ``(user * step) @ r + e @ c``, at most ``|user * step| |r| +
-    |e| |c|`` (Cauchy and Schwarz), where ``|r|`` and ``|c|`` are the largest of all items. Call that
-    ``b``. If ``k`` items have a key ``a @ c`` that stands for a score of ``s``, the ``k`` best
-    reach ``s - b``, so no item whose key stands for less than ``s - 2 b`` is one of them. All
-    others are scored in full.
+    If ``k`` items have a key (:class:`Codes`) that stands for a score of ``s``, which is wrong by
+    ``b`` at most, the ``k`` best reach ``s - b``, so no item whose key stands for less than ``s - 2
+    b`` is one of them. All others are scored in full. For few users, a part of the numbers of each
+    item is read first (:class:`Head`), where that leaves few items.
 
     Args:
         items: (N, D) item vectors, float32 and finite.
@@ -64,25 +41,14 @@ class Scan(Search):
 
     def __init__(self, items: np.ndarray, *, threads: int = 1) -> None:
         super().__init__(items)
-        require_memory(items.size + 4 * len(items) + 16 * items.shape[1] * LARGEST_BLOCK, "a scan")
-        low, high = items.min(0).astype(np.float64), items.max(0).astype(np.float64)
-        self._centre, self._step = (low + high) / 2, (high - low) / 255
-        inverse = np.divide(1, self._step, out=np.zeros_like(self._step), where=self._step > 0)
-        self._blocks, self._starts = [], [0]
-        residual, length, norm = 0.0, 0.0, 0.0
-        size = FIRST_BLOCK
-        while (start := self._starts[-1]) < len(items):
-            block = items[start : start + size].astype(np.float64)
-            exact = (block - self._centre) * inverse
-            codes = np.clip(np.rint(exact), -128, 127)
-            residual = max(residual, _longest(exact - codes))
-            length, norm = max(length, _longest(codes)), max(norm, _longest(block))
-            shifts = (SHIFT * codes.sum(1)).astype(np.int32)
-            self._blocks.append((np.ascontiguousarray(codes.T.astype(np.int8)), shifts))
-            self._starts.append(start + len(block))
-            size = min(4 * size, LARGEST_BLOCK)
-        self._residual, self._length, self._norm = residual, length, norm
-        self._session = _product(threads)
+        longest = max(
+            largest_norm(items[start : start + LARGEST_BLOCK].astype(np.float64))
+            for start in range(0, len(items), LARGEST_BLOCK)
+        )
+        self._codes = Codes(
+            len(items), lambda some: items[some].astype(np.float64), longest, threads=threads
+        )
+        self._head = Head.of(items, longest, threads=threads)
 
     @property
     def description(self) -> str:
@@ -108,30 +74,27 @@ class Scan(Search):
         self, users: np.ndarray, wanted: np.ndarray, left_out: Sequence[np.ndarray]
     ) -> list[np.ndarray]:
         """Return, for each user, positions among which the best are."""
-        asked = self._asked(users)
+        if self._head is not None and len(users) == 1:
+            (user,), (out,) = users, left_out
+            few = self._head.candidates(
+                user, int(wanted[0]), out, lambda positions: self.scores(positions, user)
+            )
+            if few is not None:
+                return [few]
+        asked = self._codes.ask(users)
         query = np.repeat(np.arange(len(users)), [len(x) for x in left_out])
         position = np.concatenate([np.empty(0, dtype=np.int64), *left_out])
         order = np.argsort(position, kind="stable")
         query, position = query[order], position[order]
-        bounds = np.searchsorted(position, self._starts)
-        kept = Kept(wanted, asked.slack)
-        for number, (codes, shifts) in enumerate(self._blocks):
-            (keys,) = self._session.run(None, {"users": asked.codes, "items": codes})
-            keys -= shifts
-            here = slice(bounds[number], bounds[number + 1])
-            keys[query[here], position[here] - self._starts[number]] = LEFT_OUT
-            kept.add(keys, self._starts[number])
+        starts = self._codes.starts
+        bounds = np.searchsorted(position, starts)
+        kept = Kept(wanted, np.ceil(2 * asked.error / asked.unit) + 1)
+        for block, start in enumerate(starts[:-1]):
+            keys = self._codes.keys(asked, block)
+            here = slice(bounds[block], bounds[block + 1])
+            keys[query[here], position[here] - start] = LEFT_OUT
+            kept.add(keys, start)
         return kept.positions()
-
-    def _asked(self, users: np.ndarray) -> Asked:
-        exact = users * self._step
-        unit = np.abs(exact).max(1, keepdims=True) / LEVELS
-        unit[unit == 0] = 1
-        codes = np.rint(exact / unit)
-        error = np.linalg.norm(exact - unit * codes, axis=1) * self._length
-        error += np.linalg.norm(exact, axis=1) * self._residual
-        error += np.linalg.norm(users.astype(np.float64), axis=1) * self._norm * ROUNDING
-        return Asked((codes + SHIFT).astype(np.uint8), np.ceil(2 * error / unit[:, 0]) + 1)
 
 
 class Kept:
@@ -186,33 +149,3 @@ class Kept:
         if place < 0:
             return LEFT_OUT + 1
         return max(int(np.partition(keys, place)[place] - self._slack[at]), LEFT_OUT + 1)
-
-
-def _longest(vectors: np.ndarray) -> float:
-    """Return the largest norm of (P, D) vectors."""
-    return float(np.sqrt(np.einsum("pd,pd->p", vectors, vectors).max()))
-
-
-def _product(threads: int) -> Any:
-    """Return ONNX Runtime's product of (B, D) uint8 and (D, n) int8, in int32."""
-    try:
-        onnx, runtime = import_module("onnx"), import_module("onnxruntime")
-    except ImportError as error:
-        raise MissingExtraError("serve", error.name or "onnx", "Serving") from None
-    make, kind = onnx.helper, onnx.TensorProto
-    graph = make.make_graph(
-        [make.make_node("MatMulInteger", ["users", "items"], ["keys"])],
-        "scan",
-        [
-            make.make_tensor_value_info("users", kind.UINT8, [None, None]),
-            make.make_tensor_value_info("items", kind.INT8, [None, None]),
-        ],
-        [make.make_tensor_value_info("keys", kind.INT32, [None, None])],
-    )
-    opset = make.make_opsetid("", 20)
-    model = make.make_model(graph, opset_imports=[opset], ir_version=9)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return runtime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
