@@ -12,7 +12,7 @@ from a trained model, whose catalogue is smaller than those asked about here:
 
 Users are vectors of the model's encoder: histories that begin with an item drawn by popularity, and
 go on with one of the ten that the model recommends then. Half of them sets the number of lists that
-the inverted file reads; recall and seconds are those of the other half.
+the inverted file reads, and what of each item the exact search reads first; recall and seconds are those of the other half.
 
 ``torch`` is a float32 product with all items and ``topk``. Ratios are seconds of ours by those of
 torch: below 1 is faster.
@@ -92,7 +92,7 @@ sample, held_out = users[::2], users[1::2]
 items = {"tiled": tiled, "unclustered": unclustered}[task["table"]](trained, task["items"])
 items = np.ascontiguousarray(items, dtype=np.float32)
 begin = time.perf_counter()
-scan = Scan(items)
+scan = Scan(items, sample)
 scan_s = time.perf_counter() - begin
 begin = time.perf_counter()
 inverted = Inverted(items, sample, recall=task["least_recall"])

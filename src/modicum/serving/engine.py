@@ -23,8 +23,10 @@ Source = Literal["model", "popularity"]
 
 INVERTED_FROM = 400_000
 """Items from which an inverted file may be faster than the exact scan (benchmarks/topk.py)."""
+SAMPLED_FROM = 100_000
+"""Items from which an exact scan takes long enough to be fitted to users."""
 SAMPLE = 512
-"""Users on which the recall of an inverted file is measured."""
+"""Users to whom a search is fitted, and on whom the recall of an inverted file is measured."""
 
 
 @dataclass(frozen=True)
@@ -225,12 +227,13 @@ class Engine:
 
     def _search(self, items: np.ndarray) -> Search:
         if self._recall is None or len(items) < INVERTED_FROM:
-            return Scan(items, threads=self._threads)
+            sample = self._sample if len(items) >= SAMPLED_FROM else None
+            return Scan(items, sample, threads=self._threads)
         return Inverted(items, self._sample, recall=self._recall, threads=self._threads)
 
     @cached_property
     def _sample(self) -> np.ndarray:
-        """(Q, D) user vectors on which recall is measured."""
+        """(Q, D) user vectors like those to come."""
         histories = [self._stored_rows(items) for items in self._histories]
         known = [rows[rows > 0] for rows in histories if (rows > 0).any()]
         if not known:

@@ -1,38 +1,39 @@
-"""Few numbers of each item, from which no score of it can be higher than they tell."""
+"""Few numbers of each item, above which no score of it can be."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from modicum.serving.search.codes import FIRST_BLOCK, LARGEST_BLOCK, LEFT_OUT, Codes
+from modicum.serving.search.codes import FIRST_BLOCK, LARGEST_BLOCK, LEFT_OUT, ROUNDING, Codes
 
-VARIANCE = 3 / 4
-"""Share of the variance of the items that their first numbers hold."""
+SHARE = 0.98
+"""Of what the scores of users vary by, how much the first numbers of items hold."""
 WORTH_IT = 3 / 4
 """Share of the numbers of an item above which fewer of them save no time."""
-MOST_LEFT = 1 / 16
+MOST_LEFT = 1 / 64
 """Share of the items that may be left, before all numbers of each are read instead."""
 SPARE = 8
 """Items scored beyond twice those wanted, to know how high the last of the best is at least."""
+RIDGE = 1e-3
+"""Added to the second moments of users in every direction, as a share of their mean."""
 
 
 class Head:
-    """Items by their first principal components, and by the length of all that is beyond them.
+    """Items by the numbers in which scores vary most, and by the length of all that is beyond them.
 
-    With ``x = mean + V y``, of which ``y`` begins with the components ``y1`` of most variance and
-    goes on with ``y2``, ``user @ x`` is at most ``user @ mean + v1 @ y1 + |v2| |y2|`` for ``v = V'
-    user`` (Cauchy and Schwarz). That is an inner product too, of fewer numbers, and is taken in 8
-    bits. Items that cannot reach the score of others are left aside.
+    With ``x = mean + A y`` and ``v = A' user``, of which ``y1`` and ``v1`` are the first numbers and
+    ``y2`` and ``v2`` the others, ``user @ x`` is at most ``user @ mean + v1 @ y1 + |v2| |y2|``
+    (Cauchy and Schwarz). That is an inner product too, of fewer numbers, and is taken in 8 bits.
+    Items that cannot reach the score of others are left aside. ``A`` is chosen so that the numbers
+    ``v`` of users are alike in size, and items vary most in the first of ``y``.
 
     Args:
         items: (N, D) item vectors, float32 and finite.
-        mean: (D,) of the items.
-        axes: (D, D) orthogonal, a principal component in each column, that of most variance first.
-        size: of ``y1``.
+        axes: of the items, to be shortened.
         longest: norm of the longest item.
         threads: of one search.
 
@@ -40,29 +41,24 @@ class Head:
     inner products by norms and by leading components in like ways.
     """
 
-    def __init__(
-        self,
-        items: np.ndarray,
-        mean: np.ndarray,
-        axes: np.ndarray,
-        size: int,
-        longest: float,
-        *,
-        threads: int,
-    ) -> None:
-        self._mean, self._axes, self._size = mean, axes, size
+    def __init__(self, items: np.ndarray, axes: Axes, longest: float, *, threads: int) -> None:
+        self._axes, self._longest = axes, longest
         self._codes = Codes(
-            len(items), lambda some: self._shortened(items[some] - mean), longest, threads=threads
+            len(items),
+            lambda some: axes.short_items(items[some]),
+            2 * longest * axes.stretch,
+            threads=threads,
         )
 
     @classmethod
-    def of(cls, items: np.ndarray, longest: float, *, threads: int) -> Self | None:
-        """Return the head of items, or None if they vary too evenly for it to be of use."""
-        mean, axes, share = _components(items)
-        size = 1 + int(np.searchsorted(share, VARIANCE))
-        if len(items) <= FIRST_BLOCK or size + 1 > WORTH_IT * items.shape[1]:
+    def of(
+        cls, items: np.ndarray, users: np.ndarray, longest: float, *, threads: int
+    ) -> Self | None:
+        """Return the head of items for users like (Q, D), or None if it would save no time."""
+        axes = Axes.of(items, users)
+        if len(items) <= FIRST_BLOCK or axes.size + 1 > WORTH_IT * items.shape[1]:
             return None
-        return cls(items, mean, axes, size, longest, threads=threads)
+        return cls(items, axes, longest, threads=threads)
 
     def candidates(
         self,
@@ -80,8 +76,10 @@ class Head:
             scores: returns those of some positions.
         """
         exact = user.astype(np.float64)
-        asked = self._codes.ask(self._shortened(exact[None]))
-        highest = asked.base[0] + exact @ self._mean + asked.error[0]  # of an item with key 0
+        asked = self._codes.ask(self._axes.short_users(exact[None]))
+        rounding = float(np.linalg.norm(exact)) * self._longest * ROUNDING
+        # The score that no item of key 0 exceeds.
+        highest = asked.base[0] + exact @ self._axes.mean + asked.error[0] + rounding
         left_out = np.sort(left_out)
         starts = self._codes.starts
         bounds = np.searchsorted(left_out, starts)
@@ -107,21 +105,57 @@ class Head:
                 return None
         return positions
 
-    def _shortened(self, vectors: np.ndarray) -> np.ndarray:
-        """Return the first components (n, size + 1) of vectors, and the length of the others."""
-        turned = vectors.astype(np.float64) @ self._axes
-        beyond = np.linalg.norm(turned[:, self._size :], axis=1, keepdims=True)
-        return np.concatenate([turned[:, : self._size], beyond], axis=1)
+
+class Axes(NamedTuple):
+    """Coordinates in which few numbers hold most of what scores vary by.
+
+    Args:
+        mean: (D,) of the items.
+        of_items, of_users: (D, D) by which items about their mean, and users, are turned; inner
+            products stay as they are.
+        size: of the first numbers.
+        stretch: by how much an item may get longer.
+    """
+
+    mean: np.ndarray
+    of_items: np.ndarray
+    of_users: np.ndarray
+    size: int
+    stretch: float
+
+    @classmethod
+    def of(cls, items: np.ndarray, users: np.ndarray) -> Self:
+        """Return those of items (N, D) for users (Q, D)."""
+        width = items.shape[1]
+        total, products = np.zeros(width), np.zeros((width, width))
+        for start in range(0, len(items), LARGEST_BLOCK):
+            block = items[start : start + LARGEST_BLOCK].astype(np.float64)
+            total += block.sum(0)
+            products += block.T @ block
+        mean = total / len(items)
+        moments = users.T.astype(np.float64) @ users / len(users)
+        ridge = RIDGE * np.trace(moments) / width or 1.0
+        sizes, turned = np.linalg.eigh(moments + ridge * np.eye(width))
+        root, inverse = (turned * sizes**power @ turned.T for power in (0.5, -0.5))
+        varies = root @ (products / len(items) - np.outer(mean, mean)) @ root
+        variance, axes = np.linalg.eigh(varies)
+        variance, axes = np.maximum(variance[::-1], 0), axes[:, ::-1].copy()
+        share = np.cumsum(variance) / max(float(variance.sum()), 1e-300)
+        size = 1 + int(np.searchsorted(share, SHARE))
+        # 8 bits round less where no number is much larger than the others.
+        even, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((min(size, width),) * 2))
+        axes[:, :size] = axes[:, :size] @ even
+        return cls(mean, root @ axes, inverse @ axes, size, float(np.sqrt(sizes[-1])))
+
+    def short_items(self, items: np.ndarray) -> np.ndarray:
+        """Return the first numbers of items (n, size + 1), and the length of the others."""
+        return _shortened((items - self.mean) @ self.of_items, self.size)
+
+    def short_users(self, users: np.ndarray) -> np.ndarray:
+        """Return the first numbers of users (n, size + 1), and the length of the others."""
+        return _shortened(users @ self.of_users, self.size)
 
 
-def _components(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean (D,), the principal components (D, D) and the share of variance up to each."""
-    total, products = np.zeros(items.shape[1]), np.zeros((items.shape[1], items.shape[1]))
-    for start in range(0, len(items), LARGEST_BLOCK):
-        block = items[start : start + LARGEST_BLOCK].astype(np.float64)
-        total += block.sum(0)
-        products += block.T @ block
-    mean = total / len(items)
-    variance, axes = np.linalg.eigh(products / len(items) - np.outer(mean, mean))
-    variance, axes = np.maximum(variance[::-1], 0), axes[:, ::-1]
-    return mean, axes, np.cumsum(variance) / max(float(variance.sum()), 1e-300)
+def _shortened(turned: np.ndarray, size: int) -> np.ndarray:
+    beyond = np.linalg.norm(turned[:, size:], axis=1, keepdims=True)
+    return np.concatenate([turned[:, :size], beyond], axis=1)

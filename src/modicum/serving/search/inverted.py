@@ -56,7 +56,7 @@ class Inverted(Search):
         self.num_lists = 2 ** round(np.log2(2 * np.sqrt(number)))
         learnt_from = min(number, POINTS_PER_LIST * self.num_lists)
         require_memory(2 * number * (width + 8) + 4 * width * learnt_from, "an inverted file")
-        self._exact = Scan(items, threads=threads)
+        self._exact = Scan(items, sample, threads=threads)
         begin = time.perf_counter()
         logger.info("sorting %s items into %s lists", f"{number:,}", f"{self.num_lists:,}")
         self._index = self._sorted(learnt_from)

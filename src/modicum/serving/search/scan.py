@@ -27,6 +27,8 @@ class Scan(Search):
 
     Args:
         items: (N, D) item vectors, float32 and finite.
+        users: (Q, D) vectors of users like those to come, of which what is read first depends, and
+            never what is found; None: all of each item is read.
         threads: of one scan.
 
     Raises:
@@ -39,7 +41,9 @@ class Scan(Search):
     (array([0, 1]), array([1., 0.], dtype=float32))
     """
 
-    def __init__(self, items: np.ndarray, *, threads: int = 1) -> None:
+    def __init__(
+        self, items: np.ndarray, users: np.ndarray | None = None, *, threads: int = 1
+    ) -> None:
         super().__init__(items)
         longest = max(
             largest_norm(items[start : start + LARGEST_BLOCK].astype(np.float64))
@@ -48,7 +52,7 @@ class Scan(Search):
         self._codes = Codes(
             len(items), lambda some: items[some].astype(np.float64), longest, threads=threads
         )
-        self._head = Head.of(items, longest, threads=threads)
+        self._head = None if users is None else Head.of(items, users, longest, threads=threads)
 
     @property
     def description(self) -> str:
