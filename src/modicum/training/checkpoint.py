@@ -1,4 +1,4 @@
-"""Checkpoints: all that an interrupted training needs to go on exactly, without pickle."""
+"""Checkpoints: all that an interrupted training needs to go on exactly, in one safetensors file."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,10 +79,8 @@ class Codes:
         for some in self._slices():
             exact = (read(some) - self._centre) * inverse
             codes = np.clip(np.rint(exact), -128, 127)
-            residual, length = (
-                max(residual, largest_norm(exact - codes)),
-                max(length, largest_norm(codes)),
-            )
+            residual = max(residual, largest_norm(exact - codes))
+            length = max(length, largest_norm(codes))
             shifts = (SHIFT * codes.sum(1)).astype(np.int32)
             self._blocks.append((np.ascontiguousarray(codes.T.astype(np.int8)), shifts))
         self._residual, self._length, self._longest = residual, length, longest
@@ -108,7 +107,7 @@ class Codes:
         return keys
 
     def _slices(self) -> Iterator[slice]:
-        return (slice(a, b) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True))
+        return (slice(a, b) for a, b in pairwise(self.starts))
 
 
 def largest_norm(vectors: np.ndarray) -> float:

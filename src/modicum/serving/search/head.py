@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -85,7 +85,7 @@ class Head:
         bounds = np.searchsorted(left_out, starts)
         positions, keys = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32)
         least, following = LEFT_OUT + 1, 0
-        for block, (start, end) in enumerate(itertools.pairwise(starts)):
+        for block, (start, end) in enumerate(pairwise(starts)):
             (own,) = self._codes.keys(asked, block)
             own[left_out[bounds[block] : bounds[block + 1]] - start] = LEFT_OUT
             new = np.flatnonzero(own >= least)
