@@ -397,8 +397,15 @@ def shown(figures: dict[str, float]) -> str:
 
 
 def commit() -> str:
-    call = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(call, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    """Return the commit, marked dirty if what is measured differs from it; records may."""
+    measured = ["src", "benchmarks/*.py", "benchmarks/peers"]
+    dirty = git("status", "--porcelain", "--", *measured)
+    return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if dirty else "")
+
+
+def git(*call: str) -> str:
+    done = subprocess.run(["git", *call], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def processor() -> str:
