@@ -2,9 +2,11 @@
 
 The student is FaceNet's own last stages, untrained: seconds and parity do not depend on that. The
 gallery holds random unit vectors; one probe is asked for at a time, its embedding left out.
+``parity`` is the largest difference of an embedding.
 """
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +21,22 @@ from modicum.methods.faces.onnx import OnnxEmbedder, export_onnx
 from modicum.methods.faces.student import LAST, TwoReadings
 
 task = protocol.task()
+torch.set_num_threads(task["cores"])
 random = np.random.default_rng(task["seed"])
 model = MaskedFaceRecognizer(stages=())
 model._network = TwoReadings(facenet().stages, LAST).eval()
 squares = random.integers(0, 256, (task["faces"], 160, 160, 3), np.uint8)
 
 with tempfile.TemporaryDirectory() as folder:
-    exported = OnnxEmbedder(export_onnx(model, Path(folder) / "faces.onnx"))
-embed_s, ours = protocol.timed(lambda: model.embed_squares(squares), task["rounds"])
-onnx_s, theirs = protocol.timed(lambda: exported.embed_squares(squares), task["rounds"])
+    path = export_onnx(model, Path(folder) / "faces.onnx")
+    exported = OnnxEmbedder(path, threads=task["cores"])
+ours, theirs = model.embed_squares(squares), exported.embed_squares(squares)
+apart = [ours.whole - theirs.whole, ours.covered - theirs.covered]
+embedders = {"torch": model, "onnx": exported}
+embed_s = protocol.in_turn(
+    {name: partial(embedder.embed_squares, squares) for name, embedder in embedders.items()},
+    task["rounds"],
+)
 
 
 def vectors(count: int, masked: bool) -> Embeddings:
@@ -40,23 +49,18 @@ def vectors(count: int, masked: bool) -> Embeddings:
 gallery = Gallery(model)
 gallery.add([str(at) for at in range(task["enrolled"])], vectors(task["enrolled"], False))
 gallery.thresholds = dict.fromkeys(STATES, 0.5)
-bare, masked = vectors(1, False), vectors(1, True)
-bare_s, _ = protocol.timed(lambda: gallery.search(bare), task["searches"])
-masked_s, _ = protocol.timed(lambda: gallery.search(masked), task["searches"])
+probes = {"bare": vectors(1, False), "masked": vectors(1, True)}
+search_s = protocol.in_turn(
+    {name: partial(gallery.search, probe) for name, probe in probes.items()}, task["searches"]
+)
 
 protocol.report(
     "modicum",
     "torch",
     "onnxruntime",
-    faces=task["faces"],
-    enrolled=task["enrolled"],
     threads=torch.get_num_threads(),
-    embed_s=embed_s,
-    onnx_embed_s=onnx_s,
-    parity=float(
-        max(np.abs(ours.whole - theirs.whole).max(), np.abs(ours.covered - theirs.covered).max())
-    ),
-    search_bare_s=bare_s,
-    search_masked_s=masked_s,
+    parity=max(float(np.abs(difference).max()) for difference in apart),
+    **{f"{name}_faces_per_s": [task["faces"] / x for x in own] for name, own in embed_s.items()},
+    **{f"search_{name}_ms": [1000 * x for x in own] for name, own in search_s.items()},
     peak_mb=protocol.peak_mb(),
 )

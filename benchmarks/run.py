@@ -58,8 +58,12 @@ RATIOS = (
     *("inverted_1_median_ratio", "inverted_1_p99_ratio", "recall"),
     *("sasrec_encoder_ratio", "gru4rec_encoder_ratio", "bert4rec_encoder_ratio"),
     *("p99_to_p50", "p50_s", "p95_s", "p99_s", "errors"),
+    *("bytes_ratio", "ten_best_kept", "parity"),
+    *("torch_encode_ms", "float32_encode_ms", "int8_encode_ms"),
+    *("torch_recommend_ms", "float32_recommend_ms", "int8_recommend_ms"),
+    *("torch_faces_per_s", "onnx_faces_per_s", "search_bare_ms", "search_masked_ms"),
 )
-SIZES = ("shard_bytes_per_event", "score_bytes_per_row")
+SIZES = ("shard_bytes_per_event", "score_bytes_per_row", "float32_bytes", "int8_bytes")
 FIGURES = (*COSTS, *RATES, *RATIOS, *SIZES, "ndcg", "cpu_share")
 
 
@@ -289,6 +293,30 @@ def serving() -> Benchmark:
     return Benchmark(arms, 3, long=True)
 
 
+def int8() -> Benchmark:
+    """A student in the shape of SmolLM2 and SASRec: PyTorch, float32 and int8 take turns."""
+
+    def arms(file: str, round_: int) -> list[Arm]:
+        task = {"items": 12_101, "length": 50, "calls": 100}
+        return [
+            script(f"modicum {model}", OURS, "int8.py", **task, model=model)
+            for model in ("student", "sasrec")
+        ]
+
+    return Benchmark(arms, 1)
+
+
+def masked_faces() -> Benchmark:
+    """Embeddings on all cores, in PyTorch and exported, and search among 100,000 enrolled."""
+
+    def arms(file: str, round_: int) -> list[Arm]:
+        cores = os.cpu_count() or 1
+        task = {"faces": 16, "rounds": 5, "enrolled": 100_000, "searches": 50, "seed": round_}
+        return [script("modicum", OURS, "masked_faces.py", **task, cores=cores, threads=cores)]
+
+    return Benchmark(arms, 1)
+
+
 def imports() -> Benchmark:
     """Whole processes, from start to exit."""
     statements = {
@@ -327,6 +355,8 @@ BENCHMARKS = {
     "encoder": encoder(),
     "serving": serving(),
     "scoring": scoring(),
+    "int8": int8(),
+    "masked-faces": masked_faces(),
     "import": imports(),
 }
 
