@@ -101,3 +101,24 @@ def test_another_table_than_that_of_the_run_is_refused(run, tmp_path, capsys):
 def test_predict_refuses_other_models_and_files(run, table, tmp_path, capsys):
     assert main(["predict", str(run), str(table), "--out", str(tmp_path / "x.txt")]) == 2
     assert ".parquet or .csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["recommend", "--history", "i1"],
+        ["export"],
+        ["add-items", "items.csv", "--out", "more"],
+        ["score", "events.csv", "--out", "scores"],
+        ["prune", "--out", "narrower"],
+    ],
+    ids=lambda verb: verb[0],
+)
+def test_what_recommenders_are_asked_is_refused_of_a_funnel(run, verb, capsys):
+    assert main([verb[0], str(run), *verb[1:]]) == 2
+    assert "holds no recommender" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_seed_that_no_generator_takes_is_refused(table, tmp_path, capsys):
+    assert fit(table, tmp_path / "run", "mmoe", "--seed", "-1") == 2
+    assert "--seed -1 must be" in capsys.readouterr().err

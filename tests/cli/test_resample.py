@@ -59,3 +59,11 @@ def test_mwmote_takes_numbers_alone(table, capsys):
     ask = ["resample", "mwmote", str(table), "--target", "failed", "--out", "out.csv"]
     assert main(ask) == 2
     assert "'plant' is a category" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--ratio", "5"], ["--ratio", "0"], ["--target", "heat"]])
+def test_what_the_sampler_refuses_is_told_of_the_table(table, flags, capsys):
+    ask = ["resample", "ewmote", str(table), "--out", "out.csv"]
+    ask += flags if "--target" in flags else [*flags, "--target", "failed"]
+    assert main(ask) == 2
+    assert "in.csv" in capsys.readouterr().err

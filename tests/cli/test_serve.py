@@ -286,3 +286,9 @@ def test_only_this_machine_is_served(saved):
     command = [MODICUM, "serve", str(saved), "--host", "0.0.0.0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "--host 0.0.0.0 is reached from other machines" in done.stderr
+
+
+def test_a_port_that_does_not_exist_is_refused(saved):
+    command = [MODICUM, "serve", str(saved), "--port", "99999"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--port 99999 must be from 0 to 65535" in done.stderr

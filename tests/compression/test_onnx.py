@@ -218,3 +218,11 @@ def test_the_command_line_exports_a_saved_model(parts, tmp_path, capsys):
     assert main(["export", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
     assert isinstance(load_onnx(tmp_path / "b").recommend([[]]), pl.DataFrame)
     assert main(["export", str(tmp_path)]) == 2
+
+
+def test_an_export_writes_over_no_saved_model(parts, tmp_path):
+    model = mo.Popularity().fit(parts.train)
+    model.save(tmp_path)
+    with pytest.raises(SettingError, match="holds a saved model"):
+        export(model, tmp_path)
+    assert mo.load(tmp_path).vocabulary.ids.equals(model.vocabulary.ids)

@@ -32,6 +32,12 @@ def test_the_seed_decides_the_weights(method, model, workshop, parts):
     assert same(model, other) == (not learns(model))
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, None])
+def test_a_seed_that_no_generator_takes_is_refused(method, workshop, parts, seed):
+    with pytest.raises(SettingError, match="seed="):
+        workshop.make(method).fit(parts.train, seed=seed, progress=False)
+
+
 def test_fitting_anew_forgets_the_former_fit(method, model, workshop, parts):
     again = workshop.make(method).fit(parts.train, seed=3, progress=False)
     assert same(model, again.fit(parts.train, progress=False))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modicum.data.audit import audit
 from modicum.data.log import EventLog
 from modicum.data.split import TAIL_EVENTS, LeakWarning, split
 from modicum.errors import DataError
@@ -185,3 +186,10 @@ def test_what_cannot_be_split_by_time():
         split(EventLog(pl.LazyFrame({"user": [1], "item": [1]}), source="events"))
     with pytest.raises(DataError, match=r"training part of events .* is empty"):
         split(log_of([(1, "a", 0)] * 10))
+
+
+@pytest.mark.parametrize("call", [split, audit])
+def test_what_is_no_log_is_refused(call):
+    for wrong in (pl.DataFrame({"user": [1], "item": [2]}), None):
+        with pytest.raises(DataError, match="read_events returns it"):
+            call(wrong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from modicum.cli.runs import FILE, load_model
+from modicum.cli.runs import FILE, load_recommender
 from modicum.errors import SettingError
 
 
@@ -22,7 +22,7 @@ def add_items(model: Path, items: Path, *, out: Path) -> None:
     """
     if out.resolve() == model.resolve():
         raise SettingError(f"--out {out} is the model itself; name another folder for the copy")
-    former = load_model(model)
+    former = load_recommender(model)
     grown = former.add_items(items)
     grown.save(out)
     if (model / FILE).exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import modicum as mo
+from modicum.cli.runs import load_recommender
 
 
 def export(
@@ -26,7 +26,7 @@ def export(
     from modicum.exported import FILES
 
     default = model / ("onnx" if precision == "float32" else f"onnx-{precision}")
-    folder = onnx.export(mo.load(model), out or default, precision)
+    folder = onnx.export(load_recommender(model), out or default, precision)
     print(f"exported to {folder} at {precision}, in MiB:")
     names = [name for name in FILES if (folder / name).exists()]
     sizes = {name: (folder / name).stat().st_size for name in names}

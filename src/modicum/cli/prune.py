@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from modicum.cli.runs import CHECKPOINT, MODEL, Run, load_model
+from modicum.cli.runs import CHECKPOINT, MODEL, Run, load_recommender
 
 
 def prune(
@@ -30,8 +30,8 @@ def prune(
     """
     from modicum.compression import pruning
 
+    model = load_recommender(run)
     former = Run.read(run)
-    model = load_model(run)
     how = {"run": str(run), "keep": keep, "epochs": epochs}
     narrower = replace(former, settings=former.settings | {"pruned": how}, seed=seed)
     narrower.enter(out)

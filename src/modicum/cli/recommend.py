@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from modicum.cli.runs import Run, load_model
+from modicum.cli.runs import Run, load_recommender
 from modicum.errors import DataError, SettingError
 
 
@@ -49,7 +49,7 @@ def recommend(
         items = history_of(user, Run.read(model), events)
     else:
         raise SettingError("recommend for either --history ITEM,ITEM,... or --user ID")
-    saved = load_model(model)
+    saved = load_recommender(model)
     if history is not None:
         names = saved.vocabulary.domain_names
         pairs = [(x.partition("=")[0], x.partition("=")[2]) for x in items]

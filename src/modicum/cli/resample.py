@@ -50,9 +50,14 @@ def resample(
     if settings and method == "mwmote":
         raise SettingError("--categorical: mwmote takes numbers alone; use ewmote")
     kind = {"ewmote": mo.EWMOTE, "mwmote": mo.MWMOTE}[method]
-    sampler = kind(sampling_strategy=ratio or "auto", random_state=seed, **settings)
+    sampler = kind(
+        sampling_strategy="auto" if ratio is None else ratio, random_state=seed, **settings
+    )
     features, labels = rows.drop(target), rows[target]
-    more, longer = sampler.fit_resample(features, labels)
+    try:
+        more, longer = sampler.fit_resample(features, labels)
+    except ValueError as problem:
+        raise DataError(f"{table} cannot be resampled: {problem}") from problem
     result = more.with_columns(longer.alias(target)).select(rows.columns)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".csv":

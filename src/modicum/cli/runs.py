@@ -161,6 +161,23 @@ def load_model(folder: Path) -> Any:
     return mo.load(folder)
 
 
+def load_recommender(folder: Path) -> Any:
+    """Load the recommender of a finished run, or any saved one.
+
+    Raises:
+        BundleError: the run was stopped before its end, or there is no recommender.
+    """
+    from modicum.methods.recommender import Recommender
+
+    found = load_model(folder)
+    if not isinstance(found, Recommender):
+        raise BundleError(
+            f"{folder} holds no recommender but a model of {type(found).__name__}; what it predicts "
+            "for rows of a table, 'modicum predict' and 'modicum serve' answer"
+        )
+    return found
+
+
 def origin(folder: Path, model: Any) -> dict[str, str]:
     """Return what a run says of the model that its training begins with."""
     from modicum.methods.network import weights_digest

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from modicum.cli.events import Roles, source_of
-from modicum.cli.runs import FILE, Run, fingerprint, load_model
+from modicum.cli.runs import FILE, Run, fingerprint, load_recommender
 
 
 def score(
@@ -54,7 +54,7 @@ def score(
 
     if cluster is not None and engine != "ray":
         raise SettingError(f"cluster={cluster!r} needs engine='ray'")
-    load_model(model)
+    load_recommender(model)
     named: dict[str, Any] = Run.read(model).columns if (model / FILE).exists() else {}
     named |= (roles or Roles()).named()
     log = mo.read_events(source_of(events), **named, on_error=on_error)

@@ -57,6 +57,8 @@ def serve(
     from modicum.serving.server import Server
     from modicum.serving.shell import OWN_NAMES, Limits
 
+    if not 0 <= port <= 65_535:
+        raise SettingError(f"port={port} must be from 0 to 65535")
     beyond = host not in LOOPBACK
     if beyond and keys is None:
         raise SettingError(

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from modicum import exported
+from modicum.card import CONFIG as BUNDLE
 from modicum.compression import int8, parity
 from modicum.compression.fixed import FixedRecommender
 from modicum.data.fetching import sha256
@@ -62,8 +63,8 @@ def export(model: Recommender, folder: str | Path, precision: Precision = "float
 
     Raises:
         NotFittedError: the model is not fitted.
-        SettingError: its score is no inner product, it does not read whole histories, or the
-            precision is neither of the two.
+        SettingError: its score is no inner product, it does not read whole histories, the
+            precision is neither of the two, or the folder holds a saved model.
         BundleError: on random histories, the export does not rank as the model does (the limits
             are those of :mod:`modicum.compression.parity`); nothing was kept.
         MissingExtraError: the extra ``serve`` is not installed.
@@ -93,6 +94,11 @@ def export(model: Recommender, folder: str | Path, precision: Precision = "float
             "an item vector; export one of the other methods"
         ) from None
     folder = Path(folder)
+    if (folder / BUNDLE).exists():
+        raise SettingError(
+            f"{folder} holds a saved model, whose files an export would write over; name another "
+            "folder, such as one inside it"
+        )
     aside = folder / f".exporting.{os.getpid()}"
     aside.mkdir(parents=True, exist_ok=True)
     try:

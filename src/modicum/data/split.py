@@ -242,6 +242,10 @@ def split(
     >>> parts.train.num_events, len(parts.validation), len(parts.test)
     (8, 1, 1)
     """
+    if not isinstance(log, EventLog):
+        raise DataError(
+            f"split got a {type(log).__name__}; pass a log, as mo.read_events returns it"
+        )
     if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
         raise DataError(
             f"validation={validation} and test={test} are shares of the events: "

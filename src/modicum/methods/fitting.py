@@ -13,7 +13,7 @@ import numpy as np
 from modicum.data.histories import Histories
 from modicum.data.log import EventLog
 from modicum.data.split import Queries
-from modicum.errors import DataError
+from modicum.errors import DataError, SettingError
 from modicum.methods.starting import Start
 from modicum.training.processes import Processes
 from modicum.training.progress import ProgressBar
@@ -30,6 +30,9 @@ class Fitting:
     exclude_seen: bool
     start: Start | None = None
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
     @property
     def judged_by(self) -> list[Any]:
         """What chooses the epoch, in short: the validation queries, and how they are ranked."""
@@ -41,6 +44,17 @@ class Fitting:
     def bar(self, title: str) -> ProgressBar:
         """Return a progress bar, silent where none is wanted or another process shows one."""
         return ProgressBar(title, shown=self.progress and Processes.join().leads)
+
+
+def check_seed(seed: int) -> None:
+    """Raise SettingError for a seed that the generators do not take.
+
+    >>> check_seed(-1)
+    Traceback (most recent call last):
+    modicum.errors.SettingError: seed=-1 must be a whole number from 0 to 2^63 - 1
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise SettingError(f"seed={seed!r} must be a whole number from 0 to 2^63 - 1")
 
 
 def checked(train: Histories | EventLog, validation: Queries | None) -> Histories:

@@ -154,3 +154,9 @@ def test_what_cannot_be_learnt_from_is_refused(method, ratings):
         make(method).fit(ratings.frame, progress=False)
     with pytest.raises(DataError, match="are in training, too"):
         make(method).fit(ratings, ratings, progress=False)
+
+
+@pytest.mark.parametrize(("users", "items"), [("u1", "i1"), (1, 1), (["u1"], "i")])
+def test_one_id_is_not_taken_for_a_list_of_its_letters(model, users, items):
+    with pytest.raises(DataError, match="pass a list of ids"):
+        model.predict(users, items)

@@ -13,7 +13,7 @@ import modicum
 from modicum.data.histories import Histories
 from modicum.data.log import EventLog
 from modicum.data.simulate import simulate_markov
-from modicum.errors import BundleError, DataError, SettingError
+from modicum.errors import BundleError, DataError, NotFittedError, SettingError
 from modicum.methods import recommender
 from modicum.methods.sequential.llmrec import LLMRec
 from modicum.methods.sequential.slmrec import (
@@ -92,6 +92,12 @@ def test_more_blocks_than_layers_are_refused(teacher):
     for wrong, word in (({"blocks": 3}, "blocks"), ({"layers": 5, "blocks": 2}, "teacher's 4")):
         with pytest.raises(SettingError, match=word):
             make(teacher, **wrong).fit(TRAIN, progress=False)
+
+
+@pytest.mark.parametrize("distillation", ["offline", "online"])
+def test_a_teacher_that_has_learnt_nothing_is_refused(distillation):
+    with pytest.raises(NotFittedError, match="LLMRec is not fitted"):
+        make(LLMRec(), distillation=distillation).fit(TRAIN, progress=False)
 
 
 @pytest.fixture(scope="module")

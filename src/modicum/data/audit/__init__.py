@@ -36,6 +36,10 @@ def audit(log: EventLog | Split, split: Split | None = None) -> Audit:
     """
     if isinstance(log, Split):
         split, log = log, log.log
+    if not isinstance(log, EventLog):
+        raise DataError(
+            f"audit got a {type(log).__name__}; pass a log, as mo.read_events returns it, or a split"
+        )
     timed = log.has("time")
     usable = log.scan.drop_nulls(["user", "item", "time"] if timed else ["user", "item"])
     num_events = int(usable.select(pl.len()).collect(engine="streaming").item())

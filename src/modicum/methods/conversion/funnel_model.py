@@ -29,7 +29,7 @@ from modicum.methods.conversion.calibration import (
     fit_calibration,
 )
 from modicum.methods.conversion.network import FunnelNetwork
-from modicum.methods.fitting import hashed
+from modicum.methods.fitting import check_seed, hashed
 from modicum.training import memory
 from modicum.training.loop import train as run_training
 from modicum.training.processes import Processes
@@ -145,6 +145,7 @@ class FunnelModel(TrainingFields, ABC):
             ResourceError: the training does not fit into memory.
         """
         self.check()
+        check_seed(seed)
         if self.calibration != "none" and validation is None:
             raise SettingError(
                 f"calibration={self.calibration!r} needs rows that training does not see: pass "

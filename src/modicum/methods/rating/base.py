@@ -16,6 +16,7 @@ from torch import nn
 from modicum import __version__
 from modicum.data.ratings import Ratings
 from modicum.errors import SettingError, nearest
+from modicum.methods.fitting import check_seed
 from modicum.methods.rating import evidence
 from modicum.methods.rating.factorisation import MatrixFactorisation
 from modicum.methods.rating.fitted import FittedRater
@@ -116,6 +117,7 @@ class Rater(TrainingFields, FittedRater):
             ResourceError: the training does not fit into memory.
         """
         self.check()
+        check_seed(seed)
         ratings = evidence.checked(ratings, validation)
         vars(self).pop("_module", None)  # half a training is not a fitted rater
         self._users, self._items = ratings.users, ratings.items

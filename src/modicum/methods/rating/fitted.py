@@ -79,10 +79,13 @@ class FittedRater(ABC):
             users, items: (n,) ids.
 
         Raises:
-            DataError: the lengths differ.
+            DataError: the lengths differ, or a single id stands for a list.
             NotFittedError: there is nothing learnt yet.
         """
         self._require_fitted()
+        for name, ids in (("users", users), ("items", items)):
+            if isinstance(ids, str) or not hasattr(ids, "__len__"):
+                raise DataError(f"{name} is {ids!r}; pass a list of ids, one for each pair")
         if len(users) != len(items):
             raise DataError(f"{len(users)} users and {len(items)} items; each pair needs both")
         rows = (rows_of(self._users, users), rows_of(self._items, items))

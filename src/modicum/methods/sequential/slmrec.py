@@ -188,6 +188,7 @@ class SLMRec(DecoderFields, Recommender):
                 teacher.save(kept)
         if not isinstance(teacher, LLMRec):
             raise SettingError(f"the teacher must be an LLMRec, not {type(teacher).__name__}")
+        teacher._require_fitted()
         return teacher
 
 
