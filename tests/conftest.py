@@ -14,6 +14,9 @@ from hypothesis import settings
 settings.register_profile("modicum", deadline=None, derandomize=True)
 settings.load_profile("modicum")
 
+# A shell that starts the tests in the background has Ctrl-C ignored; several of them send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
