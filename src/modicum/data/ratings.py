@@ -98,7 +98,10 @@ class Ratings:
             DataError: nobody said what counts as positive.
         """
         if self.positive is None:
-            raise DataError(f"{self.source}: name the least positive value with positive=...")
+            raise DataError(
+                f"{self.source}: nobody said which values are positive; name the least of them, as "
+                "mo.read_ratings(..., positive=4), or learn the values: learn='value'"
+            )
         return self.values >= self.positive
 
     @property
