@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -38,6 +38,21 @@ Precision = Literal["float32", "int8"]
 TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "int8": 0.02}
 """Largest difference of a score from that of the parity sample, relative to the largest where that
 exceeds 1; at int8 a rounding may fall to the other side on another processor."""
+
+
+class Read(NamedTuple):
+    """What is known of a user when a model is asked.
+
+    Args:
+        rows: (E,) item rows that the model knows, oldest first.
+        domain: code of the domain that is asked for; None: all.
+        auxiliary: (E,) true for events of another behaviour than the model's target; None: all
+            are of that one.
+    """
+
+    rows: np.ndarray
+    domain: int | None = None
+    auxiliary: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,13 +96,21 @@ class Exported:
     session: Any
     parity: Parity
 
+    by_domain: ClassVar[bool] = False
+    target_behaviour: ClassVar[str | None] = None
+
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """Return user vectors (B, D) of histories (B, L) int64, oldest first, pads (0) at the end."""
         (users,) = self.session.run(None, {"items": rows})
         return np.asarray(users)
 
-    def encode_all(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+    def knows(self, read: Read) -> bool:
+        """Tell whether there is something to encode."""
+        return len(read.rows) > 0
+
+    def encode_all(self, reads: Sequence[Read]) -> np.ndarray:
         """Return user vectors (B, D) of histories of any length from 1, by the latest events that it reads."""
+        histories = [read.rows for read in reads]
         ends = np.array([len(history) for history in histories])
         starts = input_starts(np.zeros_like(ends), ends, self.length)
         latest = [history[start:] for history, start in zip(histories, starts, strict=True)]

@@ -82,7 +82,9 @@ def test_batches_say_domain_and_auxiliary_events():
     told = {}
     views = ~queries.histories.where(behaviour="buy")
     rows = model.vocabulary.rows_of(queries.histories.vocabulary)[queries.histories.item_rows - 1]
-    for which, scores in model._scores(of_queries(queries, rows, model.vocabulary, views), None):
+    for which, scores in model._scores(
+        of_queries(queries, rows, model.vocabulary, views), None, None
+    ):
         for query, row in zip(which, scores, strict=True):
             told[int(query)] = float(row[torch.isfinite(row)][0])
     assert len(told) == len(queries)

@@ -167,6 +167,7 @@ def test_the_description_names_every_path(client):
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
         "/recommend",
+        "/domains",
         "/events",
         "/users/{user}/history",
         "/healthz",

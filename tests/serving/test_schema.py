@@ -29,6 +29,7 @@ def described(live, store):
 
 OPERATIONS = [
     ("/recommend", "POST"),
+    ("/domains", "GET"),
     ("/events", "POST"),
     ("/users/{user}/history", "GET"),
     ("/users/{user}/history", "DELETE"),

@@ -29,8 +29,9 @@ def serve(
 ) -> None:
     """Serve a recommender, exported or saved, or a saved model of a funnel or of ratings.
 
-    A saved recommender is exported first, and a new one in the same place, or behind the same link,
-    is taken up within seconds. Other models answer /predict and keep no histories.
+    A saved recommender is exported first, or run by torch where it reads a history for the domain
+    that is asked for; a new one in the same place, or behind the same link, is taken up within
+    seconds. Other models answer /predict and keep no histories.
 
     Args:
         model: a folder that ``modicum export`` or ``modicum fit`` has written, or a link to one.

@@ -82,8 +82,8 @@ def export(model: Recommender, folder: str | Path, precision: Precision = "float
         raise SettingError(f"precision={precision!r} is not known; use 'float32' or 'int8'")
     if not model.reads_all:
         raise SettingError(
-            f"{model.name} cannot be exported as it is: what it reads of a history depends on the "
-            "domain that is asked for"
+            f"{model.name} cannot be exported: what it reads of a history depends on the domain that "
+            "is asked for; modicum serve and modicum score run the saved model"
         )
     network = copy.deepcopy(model.fitted_network).cpu().eval()
     try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,8 @@ class Asked(ABC):
         prefixes = self._asking_for(domain, prefixes)
         seen = inputs.without_auxiliary(prefixes) if exclude_seen else None
         found = [
-            (queries, *best_items(scores, k)) for queries, scores in self._scores(prefixes, seen)
+            (queries, *best_items(scores, k))
+            for queries, scores in self._scores(prefixes, seen, self._popularity)
         ]
         if not found:
             ends = {"score": pl.Float32(), "rank": pl.Int64()}
@@ -148,9 +149,8 @@ class Asked(ABC):
         )
         if not explain:
             return top
-        because = reasons(
-            lambda x: self._scores(x, None), prefixes, asked, rows, self.vocabulary, self.length
-        )
+        scores = partial(self._scores, seen=None, popularity=None)
+        because = reasons(scores, prefixes, asked, rows, self.vocabulary, self.length)
         return top.with_columns(because=because)
 
     def rank(
@@ -176,7 +176,7 @@ class Asked(ABC):
         targets = torch.from_numpy(np.maximum(histories[queries.targets], 0))
         ranks = np.full(len(queries), np.inf)
         top = np.zeros((len(queries), k), dtype=np.int32)
-        for which, scores in self._scores(prefixes, seen):
+        for which, scores in self._scores(prefixes, seen, self._popularity):
             wanted = targets[which].to(scores.device)
             if candidates is not None:
                 scores = _only(scores, renumber[candidates[which]], wanted)
@@ -204,8 +204,13 @@ class Asked(ABC):
         """Return what is read of the histories of queries; all of them, here."""
         return prefixes
 
-    def _scores(self, prefixes: Prefixes, seen: Prefixes | None) -> Any:
-        popularity = torch.from_numpy(self._catalogue.counts[1:].astype(np.float32))
+    @property
+    def _popularity(self) -> Tensor:
+        return torch.from_numpy(self._catalogue.counts[1:].astype(np.float32))
+
+    def _scores(
+        self, prefixes: Prefixes, seen: Prefixes | None, popularity: Tensor | None
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
         if self._network.by_domain:
             self.require_domain(prefixes)
         domains = self.vocabulary.domains

@@ -13,7 +13,8 @@ from modicum.data.vocabulary import Vocabulary
 from modicum.data.windows import Prefixes, flat_ranges
 
 Scores = Callable[[Prefixes], Iterator[tuple[np.ndarray, Tensor]]]
-"""Gives (queries, scores (B, N)) of inputs, block by block; ``-inf`` are items left out."""
+"""Gives (queries, scores (B, N)) of inputs, block by block; ``-inf`` are items left out. What has
+nothing to read is not given, and then no item stands above another."""
 
 ROUNDING = 1e-5
 """Differences of scores below this share of them are none."""

@@ -19,7 +19,7 @@ SCORES_PER_BLOCK = 2**24
 @torch.inference_mode()
 def score_blocks(
     network: Network,
-    popularity: Tensor,
+    popularity: Tensor | None,
     prefixes: Prefixes,
     *,
     length: int,
@@ -31,7 +31,7 @@ def score_blocks(
 
     Items in the histories ``seen`` are at ``-inf``, and so are those whose domain by
     ``item_domains`` (N,) is not the one asked for. A query without history gets ``popularity``
-    (N,), the one thing known that could be of use to it.
+    (N,), the one thing known that could be of use to it; without popularity it is left out.
     """
     block = max(1, SCORES_PER_BLOCK // num_items)
     for queries, users in encoded(network, prefixes, length):
@@ -39,6 +39,8 @@ def score_blocks(
             chosen = queries[begin : begin + block]
             scores = network.scores(users[begin : begin + block])
             yield chosen, _restricted(scores, prefixes, chosen, seen, item_domains)
+    if popularity is None:
+        return
     empty = np.flatnonzero(prefixes.starts == prefixes.ends)
     for begin in range(0, len(empty), block):
         chosen = empty[begin : begin + block]

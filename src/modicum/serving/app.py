@@ -15,6 +15,7 @@ from modicum.serving.live import Live
 from modicum.serving.messages import (
     MOST_ITEMS,
     Ask,
+    Domains,
     Erased,
     History,
     Kept,
@@ -58,6 +59,11 @@ def create_app(live: Live, limits: Limits | None = None, *, keys: Keys | None = 
         answer, loaded = await recommending.answer(ask)
         metrics.answers.labels(answer.source, answer.reason or "").inc()
         return Response(json.dumps(told(answer, loaded)), media_type="application/json")
+
+    @app.get("/domains")
+    async def domains() -> Domains:
+        model = live.current.engine.model
+        return Domains(domains=[*model.vocabulary.domain_names], required=model.by_domain)
 
     @app.post("/events", status_code=status.HTTP_201_CREATED)
     async def keep(new: NewEvents) -> Kept:

@@ -1,17 +1,17 @@
-"""What answers: an exported model that ranks its catalogue for many histories at once."""
+"""What answers: a model that ranks its catalogue for many histories at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from modicum.data.vocabulary import UNKNOWN
+from modicum.data.vocabulary import UNKNOWN, Vocabulary
 from modicum.errors import DataError
-from modicum.exported import Exported
+from modicum.exported import Precision, Read
 from modicum.serving.batching import LARGEST
 from modicum.serving.explaining import Explainer, Reason
 from modicum.serving.search.inverted import Inverted
@@ -29,6 +29,48 @@ SAMPLE = 512
 """Users to whom a search is fitted, and on whom the recall of an inverted file is measured."""
 
 
+class Model(Protocol):
+    """A user encoder and item vectors: an export, or a saved model."""
+
+    @property
+    def method(self) -> str:
+        """Its word."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of the encoder and the item vectors."""
+
+    @property
+    def length(self) -> int:
+        """Longest history that it reads, in events."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """N items by row."""
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(N + 1,) training events of each item row."""
+
+    @property
+    def items(self) -> np.ndarray:
+        """(N, D) item vectors."""
+
+    @property
+    def by_domain(self) -> bool:
+        """Whether it reads a history for one domain, which must be asked for."""
+
+    @property
+    def target_behaviour(self) -> str | None:
+        """The behaviour that others are auxiliary to; None: all are alike."""
+
+    def knows(self, read: Read) -> bool:
+        """Tell whether there is something to encode."""
+
+    def encode_all(self, reads: Sequence[Read]) -> np.ndarray:
+        """Return user vectors (B, D)."""
+
+
 @dataclass(frozen=True)
 class Query:
     """What is asked for.
@@ -42,6 +84,8 @@ class Query:
         explain: say which events carried each item.
         stored: the history comes from a store, where nobody can correct it now: an item that is
             of a domain unknown here, or in several, counts as unknown.
+        behaviours: of the items of the history, for a model with a target behaviour; where there
+            are none, or one is empty, it is taken to be of that one.
     """
 
     items: Sequence[Any]
@@ -51,6 +95,7 @@ class Query:
     exclude_seen: bool = True
     explain: bool = False
     stored: bool = False
+    behaviours: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +104,20 @@ class Prepared:
 
     Args:
         query: what was asked for.
-        known: item rows of the history that the model knows, oldest first.
-        domain: code of the domain asked for; None: all.
+        read: what of it the model is given.
+        encoded: whether there is something in it for the model.
         left_out: rows of the items that are not to come.
     """
 
     query: Query
-    known: np.ndarray
-    domain: int | None
+    read: Read
+    encoded: bool
     left_out: np.ndarray
+
+    @property
+    def unknown(self) -> int:
+        """How many items of the history the model does not know."""
+        return len(self.query.items) - len(self.read.rows)
 
 
 @dataclass(frozen=True)
@@ -95,7 +145,7 @@ class Answer:
 
 
 class Engine:
-    """Ranks the catalogue of an exported model by inner products.
+    """Ranks the catalogue of a model by inner products.
 
     Items and order are those of :meth:`modicum.methods.asking.Asked.recommend`: ties go to the
     item of the lower row, and a history without known items gets the most popular items. The
@@ -118,7 +168,7 @@ class Engine:
 
     def __init__(
         self,
-        model: Exported,
+        model: Model,
         *,
         recall: float | None = None,
         threads: int = 1,
@@ -135,7 +185,7 @@ class Engine:
             self._search,
         )
         names = model.vocabulary.domain_names
-        self.prepare(Query([(name, None) for name in names] or [None]))  # looks up once, for all
+        model.vocabulary.rows([(name, None) for name in names] or [None])  # looks up once, for all
 
     @property
     def description(self) -> str:
@@ -146,15 +196,34 @@ class Engine:
         """Return a query ready to be answered together with others.
 
         Raises:
-            DataError: a domain is unknown, or an id is of several domains.
+            DataError: a domain is unknown, or not named to a model that reads a history for one;
+                an id is of several domains; or the behaviours are not those of the items.
         """
         vocabulary = self.model.vocabulary
-        rows = self._stored_rows(query.items) if query.stored else vocabulary.rows(query.items)
-        known = rows[rows > 0]
-        out = vocabulary.rows(query.excluded)
-        out = np.concatenate([out[out > 0], known if query.exclude_seen else known[:0]])
         domain = None if query.domain is None else vocabulary.domain_code(query.domain)
-        return Prepared(query, known, domain, np.unique(out))
+        if self.model.by_domain and domain is None:
+            raise DataError(
+                f"{self.model.method} reads a history for the domain that is asked for; name it, "
+                f"one of {', '.join(vocabulary.domain_names)}"
+            )
+        rows = self._stored_rows(query.items) if query.stored else vocabulary.rows(query.items)
+        known = rows > 0
+        auxiliary = self._auxiliary(query)
+        read = Read(rows[known], domain, None if auxiliary is None else auxiliary[known])
+        out = vocabulary.rows(query.excluded)
+        seen = known if auxiliary is None else known & ~auxiliary
+        out = np.concatenate([out[out > 0], rows[seen] if query.exclude_seen else rows[:0]])
+        encoded = len(read.rows) > 0 and self.model.knows(read)
+        return Prepared(query, read, encoded, np.unique(out))
+
+    def _auxiliary(self, query: Query) -> np.ndarray | None:
+        """Return (E,) which events of a history are of another behaviour than the target."""
+        target = self.model.target_behaviour
+        if target is None or not query.behaviours:
+            return None
+        if len(query.behaviours) != len(query.items):
+            raise DataError("behaviours must name one behaviour for each item of the history")
+        return np.array([name not in ("", target) for name in query.behaviours])
 
     def answer(self, queries: Sequence[Query | Prepared]) -> list[Answer]:
         """Answer queries, prepared or not, in one pass of the encoder and one search.
@@ -163,21 +232,21 @@ class Engine:
             DataError: a query that was not prepared cannot be.
         """
         asked = [x if isinstance(x, Prepared) else self.prepare(x) for x in queries]
-        read = [x for x in asked if len(x.known)]
+        read = [x for x in asked if x.encoded]
         best = iter(self._ranked(read) if read else ())
-        ranked = [
-            next(best) if len(x.known) else self._shelves.popular(x.query.k, x.domain, x.left_out)
-            for x in asked
-        ]
+        ranked = [next(best) if x.encoded else self._popular(x) for x in asked]
         return self._named(asked, ranked)
 
     def _ranked(self, asked: Sequence[Prepared]) -> list[Found]:
         return self._shelves.best(
-            self.model.encode_all([x.known for x in asked]),
+            self.model.encode_all([x.read for x in asked]),
             np.array([x.query.k for x in asked]),
-            [x.domain for x in asked],
+            [x.read.domain for x in asked],
             [x.left_out for x in asked],
         )
+
+    def _popular(self, asked: Prepared) -> Found:
+        return self._shelves.popular(asked.query.k, asked.read.domain, asked.left_out)
 
     def popular(self, query: Query | Prepared, reason: str = "over budget") -> Answer:
         """Answer a query by popularity alone: what there is when the model takes too long.
@@ -186,13 +255,19 @@ class Engine:
             DataError: a query that was not prepared cannot be.
         """
         asked = query if isinstance(query, Prepared) else self.prepare(query)
-        found = self._shelves.popular(asked.query.k, asked.domain, asked.left_out)
-        (answer,) = self._named([replace(asked, known=asked.known[:0])], [found])
-        unknown = len(asked.query.items) - len(asked.known)
-        return replace(answer, reason=reason, unknown=unknown)
+        (answer,) = self._named([replace(asked, encoded=False)], [self._popular(asked)])
+        return replace(answer, reason=reason)
+
+    def try_out(self) -> None:
+        """Answer for a history and for none, in each domain that can be asked for."""
+        first = self.model.vocabulary.names(np.array([1])).to_list()
+        names = self.model.vocabulary.domain_names if self.model.by_domain else (None,)
+        self.answer(
+            [Query(items, domain=name, stored=True) for name in names for items in (first, [])]
+        )
 
     def _named(self, asked: Sequence[Prepared], found: Sequence[Found]) -> list[Answer]:
-        """Return answers; what has no known items was found by popularity."""
+        """Return answers; those of what was not encoded were found by popularity."""
         vocabulary = self.model.vocabulary
         rows = np.concatenate([np.empty(0, dtype=np.int64), *(rows for rows, _ in found)])
         ends = np.cumsum([len(rows) for rows, _ in found]).tolist()
@@ -204,13 +279,16 @@ class Engine:
                 items=names[end - len(own) : end],
                 domains=domains[end - len(own) : end],
                 scores=scores.tolist(),
-                source="model" if len(x.known) else "popularity",
-                unknown=len(x.query.items) - len(x.known),
-                reason=None if len(x.known) else "no known items",
-                because=self._explainer.because(x.known, own, x.domain) if x.query.explain else [],
+                source="model" if x.encoded else "popularity",
+                unknown=x.unknown,
+                reason=_why_not(x),
+                because=self._because(x, own) if x.query.explain else [],
             )
             for x, (own, scores), end in zip(asked, found, ends, strict=True)
         ]
+
+    def _because(self, asked: Prepared, rows: np.ndarray) -> list[list[Reason]]:
+        return self._explainer.because(asked.read, rows) if asked.encoded else [[] for _ in rows]
 
     def _stored_rows(self, items: Sequence[Any]) -> np.ndarray:
         """Return the rows of items; one that cannot be told from others counts as unknown."""
@@ -240,9 +318,18 @@ class Engine:
             often = self.model.counts[1:] + 1.0  # an item without events may be met later
             drawn = np.random.default_rng(0).choice(len(often), SAMPLE, p=often / often.sum())
             known = [np.array([at + 1]) for at in drawn]
-        blocks = [known[at : at + LARGEST] for at in range(0, len(known), LARGEST)]
+        domains = self.model.vocabulary.domains if self.model.by_domain else None
+        reads = [Read(rows, None if domains is None else domains[rows[-1] - 1]) for rows in known]
+        blocks = [reads[at : at + LARGEST] for at in range(0, len(reads), LARGEST)]
         return np.concatenate([self.model.encode_all(block) for block in blocks])
 
     @cached_property
     def _explainer(self) -> Explainer:
         return Explainer(self.model)
+
+
+def _why_not(asked: Prepared) -> str | None:
+    """Return why popularity answers; None where the model does."""
+    if asked.encoded:
+        return None
+    return "nothing to read" if len(asked.read.rows) else "no known items"

@@ -1,14 +1,17 @@
-"""Which events of a history carried a recommendation, by leaving each out, on an exported model."""
+"""Which events of a history carried a recommendation, by leaving each out, of a model as it is served."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modicum.exported import Exported
+from modicum.exported import Read
+
+if TYPE_CHECKING:
+    from modicum.serving.engine import Model
 
 ROUNDING = 1e-5
 """Differences of scores below this share of them are none."""
@@ -37,32 +40,30 @@ class Explainer:
         model: that recommended.
     """
 
-    def __init__(self, model: Exported) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
         domains = model.vocabulary.domains
         self._means: dict[int | None, np.ndarray] = {None: model.items.mean(0, dtype=np.float64)}
         for code in range(len(model.vocabulary.domain_names)):
             self._means[code] = model.items[domains == code].mean(0, dtype=np.float64)
 
-    def because(
-        self, history: np.ndarray, rows: np.ndarray, domain: int | None
-    ) -> list[list[Reason]]:
+    def because(self, read: Read, rows: np.ndarray) -> list[list[Reason]]:
         """Return, for each recommended item, the events it was recommended for, strongest first.
 
         Args:
-            history: (E,) item rows, oldest first.
+            read: what the model was given.
             rows: (R,) of the recommended items.
-            domain: code of the one that was asked for; None: all.
         """
+        history = read.rows
         if not len(history) or not len(rows):
             return [[] for _ in rows]
         events = np.arange(max(0, len(history) - self._model.length), len(history))
         if len(history) == 1:
             shares = np.ones((len(rows), 1))  # without it there is nothing to compare with
         else:
-            without = [np.delete(history, at) for at in events]
-            users = self._encoded([history, *without]).astype(np.float64)
-            stands = users @ (self._model.items[rows - 1] - self._means[domain]).T  # (1 + V, R)
+            users = self._encoded([read, *(_without(read, at) for at in events)])
+            of_domain = self._model.items[rows - 1] - self._means[read.domain]
+            stands = users.astype(np.float64) @ of_domain.T  # (1 + V, R)
             parts = (stands[0] - stands[1:]).T
             parts[np.abs(parts) < ROUNDING * (1 + np.abs(stands[0][:, None]))] = 0
             total = np.abs(parts).sum(1, keepdims=True)
@@ -80,8 +81,14 @@ class Explainer:
             for own in shares
         ]
 
-    def _encoded(self, histories: Sequence[np.ndarray]) -> np.ndarray:
-        longest = min(self._model.length, max(map(len, histories)))
+    def _encoded(self, reads: Sequence[Read]) -> np.ndarray:
+        longest = min(self._model.length, max(len(read.rows) for read in reads))
         at_once = max(1, POSITIONS_AT_ONCE // longest)
-        blocks = [histories[at : at + at_once] for at in range(0, len(histories), at_once)]
+        blocks = [reads[at : at + at_once] for at in range(0, len(reads), at_once)]
         return np.concatenate([self._model.encode_all(block) for block in blocks])
+
+
+def _without(read: Read, at: np.intp) -> Read:
+    """Return what is left without one event."""
+    auxiliary = None if read.auxiliary is None else np.delete(read.auxiliary, at)
+    return Read(np.delete(read.rows, at), read.domain, auxiliary)

@@ -7,14 +7,11 @@ import gc
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
-
-import numpy as np
+from typing import Self
 
 from modicum.errors import StoreError
-from modicum.exported import Exported
 from modicum.serving.batching import Batcher
-from modicum.serving.engine import Answer, Engine, Prepared, Query
+from modicum.serving.engine import Answer, Engine, Model, Prepared, Query
 from modicum.serving.messages import MOST_ITEMS
 from modicum.serving.source import Source
 from modicum.serving.store import HistoryStore
@@ -106,23 +103,24 @@ class Loaded:
                 found.append(one)
                 continue
             try:
-                items = [] if down else self._items(one.user)
+                found.append(None if down else self._with_history(one))
             except StoreError as error:
                 logger.error("%s", error)
                 down = True
-            found.append(None if down else replace(one.query, items=items, stored=True))
+                found.append(None)
         answers = iter(self.engine.answer([query for query in found if query is not None]))
         return [
             self.engine.popular(one.query, "no history store") if query is None else next(answers)
             for one, query in zip(asked, found, strict=True)
         ]
 
-    def _items(self, user: str) -> list[Any]:
-        """Return what the history of a user holds, as the model names it."""
-        past = self.store.items(user, MOST_ITEMS)
-        if self.engine.model.vocabulary.domains is None:
-            return [item for _, item in past]
-        return [(domain, item) if domain else item for domain, item in past]
+    def _with_history(self, asked: Of) -> Query:
+        """Return the query with what the history of its user holds, as the model names it."""
+        past = self.store.items(asked.user, MOST_ITEMS)
+        several = self.engine.model.vocabulary.domains is not None
+        items = [(domain, item) if several and domain else item for domain, item, _ in past]
+        behaviours = [behaviour for *_, behaviour in past]
+        return replace(asked.query, items=items, behaviours=behaviours, stored=True)
 
 
 class Live:
@@ -138,7 +136,7 @@ class Live:
     """
 
     def __init__(
-        self, source: Source, store: HistoryStore, build: Callable[[Exported], Engine] = Engine
+        self, source: Source, store: HistoryStore, build: Callable[[Model], Engine] = Engine
     ) -> None:
         self.source, self.store, self.build = source, store, build
         self.observe: Callable[[int], object] = lambda size: None
@@ -178,7 +176,7 @@ class Live:
     def _load(self) -> Loaded:
         model, version = self.source.read()
         engine = self.build(model)
-        engine.answer([Query(model.vocabulary.names(np.array([1])).to_list()), Query([])])
+        engine.try_out()
         return Loaded(engine, version, self.store, lambda size: self.observe(size))
 
 

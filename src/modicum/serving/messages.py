@@ -48,6 +48,14 @@ class ItemOf(Message):
     item: Item
 
 
+class Past(Message):
+    """An item of a history, with its domain where several have its id, and what was done."""
+
+    domain: Text | None = None
+    item: Item
+    behaviour: Text | None = None
+
+
 class Ask(Message):
     """Whom or what to recommend for: a user of the history store, or a history.
 
@@ -55,7 +63,7 @@ class Ask(Message):
     """
 
     user: User | None = None
-    history: Annotated[list[Item | ItemOf], Field(max_length=MOST_ITEMS)] | None = None
+    history: Annotated[list[Item | Past], Field(max_length=MOST_ITEMS)] | None = None
     k: Annotated[int, Field(ge=1, le=MOST_RECOMMENDED)] = 10
     domain: Text | None = None
     exclude: Annotated[list[Item | ItemOf], Field(max_length=MOST_ITEMS)] = []
@@ -89,8 +97,9 @@ class Recommendations(Message):
     """The best items, and what ranked them.
 
     ``popularity`` answers where the model knows nothing of the history (``reason`` is
-    ``"no known items"``), takes longer than its budget (``"over budget"``), or where the history
-    cannot be read (``"no history store"``).
+    ``"no known items"``) or reads nothing of it for what is asked (``"nothing to read"``), takes
+    longer than its budget (``"over budget"``), or where there is no history to be had
+    (``"no history store"``).
     """
 
     items: list[Recommended]
@@ -99,6 +108,13 @@ class Recommendations(Message):
     unknown_items: int
     model: str
     version: str
+
+
+class Domains(Message):
+    """The domains of the items, none where they have none, and whether one must be asked for."""
+
+    domains: list[str]
+    required: bool
 
 
 class NewEvent(Message):

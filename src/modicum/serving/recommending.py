@@ -35,9 +35,16 @@ class Recommending:
         """
         if self.live.current.waiting >= self.waiting:
             raise ResourceError("too many requests wait already; ask again later")
-        history = [_named(item) for item in ask.history or ()]
-        excluded = [_named(item) for item in ask.exclude]
-        query = Query(history, ask.k, ask.domain, excluded, ask.exclude_seen, ask.explain)
+        past = ask.history or ()
+        query = Query(
+            items=[_named(item) for item in past],
+            k=ask.k,
+            domain=ask.domain,
+            excluded=[_named(item) for item in ask.exclude],
+            exclude_seen=ask.exclude_seen,
+            explain=ask.explain,
+            behaviours=[getattr(item, "behaviour", None) or "" for item in past],
+        )
         loaded, pending = self._asked(query if ask.user is None else Of(ask.user, query))
         try:
             async with asyncio.timeout(self.budget_s):
@@ -58,7 +65,9 @@ class Recommending:
 
 def _named(item: Any) -> Any:
     """Return an item as the engine names it: an id, or a pair of its domain and its id."""
-    return item if isinstance(item, str | int) else (item.domain, item.item)
+    if isinstance(item, str | int):
+        return item
+    return item.item if item.domain is None else (item.domain, item.item)
 
 
 def told(answer: Answer, loaded: Loaded) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 
 from modicum.card import CONFIG as BUNDLE
 from modicum.errors import BundleError
-from modicum.exported import CONFIG, Exported
+from modicum.exported import CONFIG
 from modicum.serving.app import create_app
-from modicum.serving.engine import Engine
+from modicum.serving.engine import Engine, Model
 from modicum.serving.keys import Keys
 from modicum.serving.live import Live
 from modicum.serving.observing import log_to_stderr
@@ -96,7 +96,7 @@ class Server:
             _close_with(app, opened.pop_all())
         return app
 
-    def _engine(self, model: Exported) -> Engine:
+    def _engine(self, model: Model) -> Engine:
         """Return the engine of a model; what is barred is read anew for each."""
         rows = None if self.barred is None else read_barred(self.barred, model.vocabulary).rows
         return Engine(model, recall=self.recall, threads=self.threads, barred=rows)

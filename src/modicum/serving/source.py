@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modicum import exported
 from modicum.card import CONFIG as BUNDLE
@@ -15,6 +17,11 @@ from modicum.errors import BundleError
 from modicum.exported import CONFIG, Exported
 from modicum.serving import turns
 
+if TYPE_CHECKING:
+    from modicum.serving.saved import Saved
+
+BY_DOMAIN = "crossdomain"
+"""The family of methods whose reading of a history depends on the domain that is asked for."""
 ONNX = "onnx"
 OF = "exported-of.txt"
 """The folder of the export that a server makes of a saved model, and in it the hashes of both."""
@@ -35,8 +42,10 @@ class Source:
         """Return what changes when the model does."""
         return stamp(self.folder)
 
-    def read(self) -> tuple[Exported, str]:
-        """Read and check the model, and tell its version; a saved model is exported first.
+    def read(self) -> tuple[Exported | Saved, str]:
+        """Read and check the model, and tell its version.
+
+        A saved model is exported first, unless it reads a history for what is asked for.
 
         Raises:
             BundleError: there is no model, or it is damaged.
@@ -44,6 +53,10 @@ class Source:
         folder = self.folder.resolve()
         if not (folder / BUNDLE).exists():
             return self._read(folder)
+        if _answers_itself(folder):
+            from modicum.serving import saved  # loads torch
+
+            return saved.read(folder, threads=self.threads), sha256(folder / BUNDLE)[:12]
         found = self._made(folder)
         if found is None:
             with _alone(folder) as held:
@@ -77,6 +90,19 @@ def stamp(folder: Path) -> tuple[object, ...]:
             continue
         return folder, name, stat.st_mtime_ns, stat.st_size, stat.st_ino
     return (folder,)
+
+
+def _answers_itself(folder: Path) -> bool:
+    """Tell whether a saved model reads a history for the domain or the behaviour asked for."""
+    try:
+        config = json.loads((folder / BUNDLE).read_text(encoding="utf-8"))
+        family, settings = config["method"].partition(".")[0], config["settings"]
+        whole = settings.get("history") == "merged" and settings.get("target") is None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{folder / BUNDLE} is damaged ({error!r}); save the model again"
+        ) from None
+    return family == BY_DOMAIN and not whole
 
 
 def _export(folder: Path, held: int) -> Path:

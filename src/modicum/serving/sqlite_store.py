@@ -41,7 +41,9 @@ DELETE FROM events WHERE arrival IN (
 """
 COLUMNS = "user, id, item, time, domain, behaviour"
 LATEST = f"SELECT {COLUMNS} FROM events WHERE user = ? ORDER BY time DESC, arrival DESC LIMIT ?"
-ITEMS = "SELECT domain, item FROM events WHERE user = ? ORDER BY time DESC, arrival DESC LIMIT ?"
+ITEMS = """
+SELECT domain, item, behaviour FROM events WHERE user = ? ORDER BY time DESC, arrival DESC LIMIT ?
+"""
 FOLLOWING = f"""
 SELECT {COLUMNS}, arrival FROM events WHERE (user, time, arrival) > (?, ?, ?)
 ORDER BY user, time, arrival LIMIT ?
@@ -123,12 +125,12 @@ class SQLiteStore(HistoryStore):
             rows = connection.execute(LATEST, (user, max(latest, 0))).fetchall()
         return [Event.of_row(row) for row in reversed(rows)]
 
-    def items(self, user: str, latest: int) -> list[tuple[str, str | int]]:
+    def items(self, user: str, latest: int) -> list[tuple[str, str | int, str]]:
         with self._reading() as connection:
             rows = connection.execute(ITEMS, (user, max(latest, 0))).fetchall()
         rows.reverse()
-        items = json.loads(f"[{','.join(item for _, item in rows)}]")
-        return list(zip((domain for domain, _ in rows), items, strict=True))
+        items = json.loads(f"[{','.join(item for _, item, _ in rows)}]")
+        return [(row[0], item, row[2]) for row, item in zip(rows, items, strict=True)]
 
     def erase(self, user: str) -> int:
         self._require_open()

@@ -100,13 +100,13 @@ class HistoryStore(ABC):
             StoreError: the store does not answer.
         """
 
-    def items(self, user: str, latest: int) -> list[tuple[str, str | int]]:
-        """Return domain and item of each of the latest events of a user: what a model reads.
+    def items(self, user: str, latest: int) -> list[tuple[str, str | int, str]]:
+        """Return domain, item and behaviour of the latest events of a user: what a model reads.
 
         Raises:
             StoreError: the store does not answer.
         """
-        return [(event.domain, event.item) for event in self.history(user, latest)]
+        return [(event.domain, event.item, event.behaviour) for event in self.history(user, latest)]
 
     @abstractmethod
     def erase(self, user: str) -> int:

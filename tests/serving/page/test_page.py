@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
+import modicum as mo
 from modicum.cli.evaluate import REPORT
+from modicum.data.simulate import simulate_domains
 from modicum.evaluation.compare import compare
 from modicum.evaluation.comparison_rendering import findings
 from modicum.evaluation.saved import load_report
@@ -216,6 +218,32 @@ def test_items_of_domains_are_named_with_them(browser, address):
         browser.value("document.querySelector('#items button').click()")
         browser.until(f"{text('#status')}.startsWith('After')")
         assert browser.value("window.named") == {"item": first, "domain": "books"}
+
+
+def test_a_model_that_reads_by_domain_is_asked_for_one(browser, served, tmp_path):
+    """Its domains are known before the first answer, and the first of them is asked for."""
+    encoder = {"method": "sasrec", "dim": 8, "layers": 1, "heads": 2}
+    log = simulate_domains(60, 12, overlap=0.6, seed=0).log
+    model = mo.MACD(encoder=encoder, length=8, epochs=1).fit(log, progress=False)
+    folder = model.save(tmp_path / "model")
+    with served(folder, tmp_path / "history.sqlite", runs=None) as address:
+        browser.open(address)
+        browser.until("document.querySelectorAll('#known-items option').length > 5")
+        assert browser.value("document.getElementById('domain').value") == "d0"
+        assert browser.value(
+            "[...document.querySelectorAll('#domains option')].map((x) => x.value)"
+        ) == ["d0", "d1"]
+        browser.value("document.querySelector('input[value=history]').click()")
+        browser.value("document.getElementById('history').value = 'd1: 14'")
+        browser.value("document.getElementById('ask').requestSubmit()")
+        browser.until("document.querySelectorAll('#items .tag').length > 5")
+        top = model.recommend([[("d1", 14)]], domain="d0", k=10)["item"].to_list()
+        assert texts(browser, "#items .what > .id") == [str(item) for item in top]
+        browser.value("document.getElementById('domain').value = ''")
+        browser.value("document.getElementById('ask').requestSubmit()")
+        browser.until(f"{text('#status')}.includes('one of d0, d1')")
+    assert ["422" in complaint for complaint in browser.complaints] == [True]
+    browser.complaints.clear()
 
 
 def test_a_server_that_only_predicts_has_no_view_of_recommendations(browser, address):

@@ -64,6 +64,7 @@ const asked = async (...request) => JSON.parse(await send(...request));
 const history = (user) => `users/${encodeURIComponent(user)}/history`;
 
 export const about = () => asked("GET", "page/about.json");
+export const domains = () => asked("GET", "domains");
 export const recommend = (body) => asked("POST", "recommend", body);
 export const post = (event) => asked("POST", "events", { events: [event] });
 export const past = async (user) => (await asked("GET", history(user))).events;

@@ -8,6 +8,7 @@ const SUGGESTED = 50;
 const RECENT = 8;
 const REASONS = {
   "no known items": "the model knows nothing of this history",
+  "nothing to read": "the model reads nothing of this history for this domain",
   "over budget": "the model took longer than its time budget",
   "no history store": "the history cannot be read",
 };
@@ -51,7 +52,11 @@ export async function enter() {
   if (suggested) return;
   suggested = true;
   try {
-    take((await api.recommend({ history: [], k: SUGGESTED })).items);
+    const there = await api.domains();
+    there.domains.forEach((domain) => domains.add(domain));
+    const field = byId("domain");
+    if (there.required) field.value ||= there.domains[0];
+    take((await api.recommend({ history: [], k: SUGGESTED, domain: field.value || undefined })).items);
   } catch (refused) {
     suggested = false;
     say(refused.message, "problem");
