@@ -60,17 +60,21 @@ def serving(model: Path, store: str, *options: str):
     command = ["serve", str(model), "--port", str(port), "--store", store, *options]
     server = subprocess.Popen([MODICUM, *command])
     try:
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline and server.poll() is None:
-            try:
-                if ask(port, "GET", "/readyz")[0] == 200:
-                    break
-            except OSError:
-                time.sleep(0.1)
+        await_ready(server, port)
         yield server, port
     finally:
         server.kill()
         server.wait()
+
+
+def await_ready(server: subprocess.Popen, port: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if ask(port, "GET", "/readyz")[0] == 200:
+                return
+        except OSError:
+            time.sleep(0.1)
 
 
 def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, dict]:
@@ -288,7 +292,33 @@ def test_only_this_machine_is_served(saved):
     assert done.returncode == 2 and "--host 0.0.0.0 is reached from other machines" in done.stderr
 
 
-def test_a_port_that_does_not_exist_is_refused(saved):
-    command = [MODICUM, "serve", str(saved), "--port", "99999"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "--port 99999 must be from 0 to 65535" in done.stderr
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("port", "99999", "--port 99999 must be from 0 to 65535"),
+        ("recall", "2", "--recall 2.0 must be above 0 and below 1"),
+        ("threads", "0", "--threads 0 must be 1 or more"),
+        ("kept", "0", "--kept 0 must be 1 or more"),
+        ("workers", "0", "--workers 0 must be 1 or more"),
+        ("budget-s", "0", "must be above 0"),
+        ("runs", "nowhere", "is no folder"),
+    ],
+)
+def test_settings_out_of_range_are_refused(saved, tmp_path, option, value, said):
+    command = [MODICUM, "serve", str(saved), f"--{option}", value]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2 and said in done.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+def test_any_free_port_is_taken_and_told(exported, store):
+    command = [MODICUM, "serve", str(exported), "--port", "0", "--store", store]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            told = server.stdout.readline()
+            port = int(told.split("http://127.0.0.1:")[1].split(",")[0])
+            assert port > 0
+            await_ready(server, port)
+            assert ask(port, "GET", "/healthz")[0] == 200
+        finally:
+            server.terminate()

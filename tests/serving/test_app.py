@@ -49,6 +49,23 @@ def test_the_next_answer_sees_the_event_just_posted(client, fitted):
     assert recommended(client.post("/recommend", json=ask)) == top
 
 
+def test_numbers_are_users_too_and_times_may_be_written(client):
+    sent = [
+        event("1", "i2", "2026-01-31T12:00:01+01:00", user=7),
+        event("2", "i3", "2026-01-31T11:00:00", user="7"),
+        event("3", "i4", 0.5, user=7),
+    ]
+    assert client.post("/events", json={"events": sent}).status_code == 201
+    past = client.get("/users/7/history").json()["events"]
+    assert [x["item"] for x in past] == ["i4", "i3", "i2"]
+    assert [x["time"] for x in past] == [0.5, 1_769_857_200.0, 1_769_857_201.0]
+    asked = client.post("/recommend", json={"user": 7})
+    assert asked.json()["source"] == "model"
+    for wrong in ("2026-13-01", "yesterday", "20260131T11:00:00-", 1e300):
+        refused = client.post("/events", json={"events": [event("4", "i2", wrong)]})
+        assert refused.status_code == 422 and "time" in refused.json()["error"]
+
+
 def test_an_event_sent_again_changes_nothing(client):
     body = {"events": [event("1", "i2", 20.0), event("2", "i3", 30.0)]}
     assert client.post("/events", json=body).json() == {"sent": 2, "new": 2}

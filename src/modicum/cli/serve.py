@@ -36,7 +36,7 @@ def serve(
     Args:
         model: a folder that ``modicum export`` or ``modicum fit`` has written, or a link to one.
         host: address to listen on; beyond this machine's own, requests need a key.
-        port: to listen on.
+        port: to listen on; 0 for any that is free, which is printed.
         store: of the histories: a SQLite file, made if it is not there, or the url of a Redis or
             Valkey server, which is best given in the environment if it holds a password.
         kept: events that are kept of each user.
@@ -67,7 +67,6 @@ def serve(
             "make one with: modicum keys add NAME"
         )
     limits = Limits(budget_s=budget_s, rate=rate, hosts=("*",) if beyond else OWN_NAMES)
-    limits.check()
     server = Server(
         model=model,
         store=store,
@@ -80,11 +79,12 @@ def serve(
         log_requests=log_requests,
         runs=runs,
     )
+    server.check()
     _, _, method = server.method().rpartition(".")
     run(
         server.app,
         host=host,
         port=port,
         workers=workers,
-        ready=f"{method} at http://{host}:{port}, its description at /docs",
+        ready=lambda port: f"{method} at http://{host}:{port}, its description at /docs",
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -30,11 +32,32 @@ def _nameable(user: str) -> str:
     return user
 
 
-User = Annotated[Text, AfterValidator(_nameable)]
+def _as_text(user: Any) -> Any:
+    """Return a number as text: the histories of user 7 and of user "7" are the same."""
+    return str(user) if isinstance(user, int) and not isinstance(user, bool) else user
+
+
+def _in_seconds(time: Any) -> Any:
+    """Return a time such as 2026-01-31T12:00:00Z in seconds; without a zone it is in UTC."""
+    if not isinstance(time, str) or "-" not in time:
+        return time
+    try:
+        read = datetime.fromisoformat(time)
+    except ValueError:
+        return time
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+
+
 Number = Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)]
 Item = Text | Number
+User = Annotated[
+    Text,
+    AfterValidator(_nameable),
+    BeforeValidator(_as_text, json_schema_input_type=Item),
+]
 Seconds = Annotated[float, Field(ge=-62_135_596_800, lt=253_402_300_800, allow_inf_nan=False)]
 """From the year 1 to the year 9999."""
+Time = Annotated[Seconds, BeforeValidator(_in_seconds, json_schema_input_type=Seconds | Text)]
 
 
 class Message(BaseModel):
@@ -118,10 +141,12 @@ class Domains(Message):
 
 
 class NewEvent(Message):
+    """What a user did; ``time`` in seconds since 1970 or as ISO 8601, of the server if not given."""
+
     id: Text
     user: User
     item: Item
-    time: Seconds | None = None
+    time: Time | None = None
     domain: Text | None = None
     behaviour: Text | None = None
 

@@ -40,7 +40,12 @@ AGAIN_S = 2.0
 
 
 def serve(
-    build: Callable[[], FastAPI], *, host: str, port: int, workers: int, ready: str = ""
+    build: Callable[[], FastAPI],
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    ready: Callable[[int], str],
 ) -> None:
     """Serve an application until told to stop; the last requests are answered.
 
@@ -51,9 +56,9 @@ def serve(
         build: makes the application in the process that serves it; a function or a bound method that
             can be sent to another process.
         host: address to listen on.
-        port: to listen on.
+        port: to listen on; 0: any that is free.
         workers: processes.
-        ready: printed when an application has been made.
+        ready: says, of the port, what is printed when an application has been made.
 
     Raises:
         SettingError: the port is taken, or this system does not share one.
@@ -63,11 +68,14 @@ def serve(
     if workers < 1:
         raise SettingError(f"workers={workers} must be 1 or more")
     addresses = _free(host, port)
+    if not port:
+        port = _any(*addresses[0])
+        addresses = _free(host, port)
     if workers == 1:
         os.environ.pop(SHARED, None)
         _settle_threads()
         app = build()
-        print(ready, flush=True)
+        print(ready(port), flush=True)
         uvicorn.run(app, host=host, port=port, workers=1, **UVICORN)
         return
     log_to_stderr(requests=False)
@@ -78,7 +86,7 @@ def serve(
         config = uvicorn.Config(
             worker, factory=True, host=host, port=port, workers=workers, **UVICORN
         )
-        several = _Several(config, sockets, worker.begun, ready)
+        several = _Several(config, sockets, worker.begun, ready(port))
         several.run()
     if several.failed:
         raise ResourceError(
@@ -180,6 +188,13 @@ def _free(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
             f"{host}:{port} cannot be listened on ({error.strerror}); name another host or port"
         ) from None
     return addresses
+
+
+def _any(family: int, address: tuple[Any, ...]) -> int:
+    """Return a port that is free at this moment."""
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.bind(address)
+        return int(trial.getsockname()[1])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from modicum.card import CONFIG as BUNDLE
-from modicum.errors import BundleError
+from modicum.errors import BundleError, SettingError
 from modicum.exported import CONFIG
 from modicum.serving.app import create_app
 from modicum.serving.engine import Engine, Model
@@ -56,6 +56,19 @@ class Server:
     limits: Limits
     log_requests: bool
     runs: Path | None
+
+    def check(self) -> None:
+        """Raise SettingError where a setting is out of range, or names a folder that is not there."""
+        for name in ("threads", "kept"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name}={getattr(self, name)} must be 1 or more")
+        if self.recall is not None and not 0 < self.recall < 1:
+            raise SettingError(
+                f"recall={self.recall} must be above 0 and below 1; without it the search is exact"
+            )
+        if self.runs is not None and not self.runs.is_dir():
+            raise SettingError(f"runs={str(self.runs)!r} is no folder; name one that holds runs")
+        self.limits.check()
 
     def method(self) -> str:
         """Return the name of the method that is served.
