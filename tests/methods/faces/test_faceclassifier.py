@@ -1,8 +1,10 @@
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import modicum as mo
 from modicum.errors import BundleError, DataError, NotFittedError, SettingError
 from modicum.methods.faces.classic import VGG16, ResNet50, read_weights
 from modicum.methods.faces.faceclassifier import AugmentedSquares, FaceClassifier, augmented
@@ -57,15 +59,21 @@ def test_some_lower_halves_are_erased():
     assert 0.15 < (lower == 0).all((1, 2, 3)).float().mean() < 0.35
 
 
-def test_a_classifier_learns_whom_it_has_seen(built):
+def test_a_classifier_learns_whom_it_has_seen_and_is_kept(built, tmp_path):
     model = FaceClassifier(side=32, epochs=1, batch_size=12, warmup_steps=0)
     with pytest.raises(NotFittedError, match="fit"):
         model.classify(np.empty((0, 160, 160, 3), np.uint8))
+    with pytest.raises(NotFittedError, match="fit"):
+        model.save(tmp_path / "none")
     model.fit(built, built, progress=False)
     named = model.classify(built.squares(built.built.head(2)))
     assert set(named) <= {"person0", "person1", "person2"}
     assert model.training_log[0]["losses"]["softmax"] > 0
     assert 0 <= model.training_log[0]["validation"] <= 1
+    kept = mo.load(model.save(tmp_path / "model"))
+    every = built.squares(built.built.filter(pl.col("square").is_not_null()))
+    assert kept.classify(every).tolist() == model.classify(every).tolist()
+    assert (kept.side, kept.names) == (model.side, model.names)
 
 
 def test_what_cannot_be_fitted_says_why(built):

@@ -7,7 +7,7 @@ refuses nobody. It is here to be measured against an embedding with a gallery.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
+from modicum import bundle
 from modicum.errors import DataError, NotFittedError, SettingError
 from modicum.methods.faces.classic import EMBEDDING, VGG16, ResNet50, read_weights
 from modicum.methods.faces.manifest import MaskedFaces
@@ -190,15 +191,51 @@ class FaceClassifier(TrainingFields):
     @torch.inference_mode()
     def classify(self, squares: np.ndarray) -> np.ndarray:
         """Return the name (n,) for each aligned face, RGB bytes (n, 160, 160, 3)."""
-        if self._network is None:
-            raise NotFittedError("the classifier is not fitted; call fit()")
-        device = next(self._network.parameters()).device
+        network = self._fitted
+        device = next(network.parameters()).device
         faces = torch.from_numpy(squares).split(32)
         best = [
-            self._network(resized(as_input(part), self.side).to(device)).argmax(1).cpu()
-            for part in faces
+            network(resized(as_input(part), self.side).to(device)).argmax(1).cpu() for part in faces
         ]
         return np.array(self.names)[torch.cat(best).numpy()]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted classifier, with the names of its people.
+
+        Raises:
+            NotFittedError: it is not fitted.
+        """
+        saved = bundle.Bundle(
+            method="faces.faceclassifier",
+            settings={field.name: getattr(self, field.name) for field in fields(self)}
+            | {"weights": None},
+            tables={"people": pl.DataFrame({"name": self.names})},
+            weights=self._fitted.state_dict(),
+            training_log=self.training_log,
+            purpose=f"Names one of {len(self.names)} people, with and without a mask.",
+            limits="It names one of its people whoever is shown, and its folder holds their names.",
+        )
+        return bundle.save(saved, Path(folder))
+
+    @classmethod
+    def of_bundle(cls, saved: bundle.Bundle) -> FaceClassifier:
+        """Make the classifier that a bundle holds."""
+        model = cls(**saved.settings)
+        model.check()
+        model.names = saved.tables["people"]["name"].to_list()
+        with torch.device("meta"):
+            network = Network(NETWORKS[model.network](), len(model.names))
+        bundle.require_shapes(network, saved.weights)
+        network.load_state_dict(dict(saved.weights), assign=True)
+        model._network = network.eval().requires_grad_(False)
+        model.training_log = saved.training_log
+        return model
+
+    @property
+    def _fitted(self) -> Network:
+        if self._network is None:
+            raise NotFittedError("the classifier is not fitted; call fit()")
+        return self._network
 
     def _judge(self, faces: MaskedFaces) -> Callable[[], float]:
         rows = faces.built.filter(pl.col("square").is_not_null() & pl.col("style").is_not_null())
