@@ -1,5 +1,7 @@
 """A model that reads a history for the domain asked for answers as it recommends."""
 
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
@@ -12,6 +14,7 @@ from modicum.exported import Exported
 from modicum.serving.app import create_app
 from modicum.serving.engine import Engine, Query
 from modicum.serving.live import Live
+from modicum.serving.predicting import LivePredictor
 from modicum.serving.saved import Saved
 from modicum.serving.shell import Limits
 from modicum.serving.source import Source
@@ -164,3 +167,11 @@ def test_a_saved_model_is_exported_unless_its_reading_depends_on_what_is_asked(l
     (plain / "config.json").write_text("{}")
     with pytest.raises(BundleError, match="damaged"):
         Source(plain).read()
+
+
+def test_where_there_is_no_torch_the_model_says_so(log, tmp_path, monkeypatch):
+    folder = mo.MACD(**TINY).fit(log, progress=False).save(tmp_path / "model")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for load in (Source(folder).read, lambda: LivePredictor(folder)):
+        with pytest.raises(BundleError, match="torch, which is not installed here"):
+            load()

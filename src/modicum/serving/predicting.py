@@ -17,7 +17,7 @@ from modicum.serving.keys import Keys
 from modicum.serving.messages import Message, Number
 from modicum.serving.observing import Metrics
 from modicum.serving.shell import Limits, shell
-from modicum.serving.source import stamp
+from modicum.serving.source import require_torch, stamp
 
 MOST_ROWS, MOST_COLUMNS, LONGEST_TEXT = 1_000, 512, 1_024
 
@@ -107,6 +107,7 @@ class LivePredictor:
         return True
 
     def _load(self) -> Predictor:
+        require_torch(self.folder)
         import modicum as mo
         from modicum.methods.conversion.funnel_model import FunnelModel
         from modicum.methods.rating.fitted import FittedRater

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,8 @@ class Source:
         if not (folder / BUNDLE).exists():
             return self._read(folder)
         if _answers_itself(folder):
-            from modicum.serving import saved  # loads torch
+            require_torch(folder)
+            from modicum.serving import saved
 
             return saved.read(folder, threads=self.threads), sha256(folder / BUNDLE)[:12]
         found = self._made(folder)
@@ -90,6 +92,17 @@ def stamp(folder: Path) -> tuple[object, ...]:
             continue
         return folder, name, stat.st_mtime_ns, stat.st_size, stat.st_ino
     return (folder,)
+
+
+def require_torch(folder: Path) -> None:
+    """Raise BundleError where torch is not installed, by which a saved model answers."""
+    try:
+        import_module("torch")
+    except ImportError:
+        raise BundleError(
+            f"the model in {folder} answers by torch, which is not installed here; install it, or "
+            "serve from where the model was fitted"
+        ) from None
 
 
 def _answers_itself(folder: Path) -> bool:
