@@ -62,6 +62,21 @@ def test_saving_what_was_loaded_changes_nothing(model, folder, tmp_path):
         assert (again / name).read_text() == (folder / name).read_text()
 
 
+@pytest.mark.parametrize("place", ["file", "file/model"])
+def test_a_place_that_cannot_be_written_is_named(model, tmp_path, place):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BundleError, match=rf"cannot be saved to .*{place} .*choose another folder"):
+        model.save(tmp_path / place)
+
+
+@pytest.mark.parametrize("name", [bundle.WEIGHTS, VOCABULARY, bundle.CARD])
+def test_a_folder_in_the_place_of_a_file_is_refused(model, tmp_path, name):
+    (tmp_path / name / "inside").mkdir(parents=True)
+    with pytest.raises(BundleError, match="cannot be saved"):
+        model.save(tmp_path)
+    assert not list(tmp_path.glob(".saving*"))
+
+
 @pytest.mark.parametrize("name", [bundle.WEIGHTS, VOCABULARY])
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_damaged_files_are_refused_by_name(folder, name, damage):

@@ -11,8 +11,8 @@ from cyclopts import CycloptsError, MissingArgumentError
 
 import modicum as mo
 from modicum.cli.app import app
-from modicum.cli.methods import CONVERSION, RECOMMENDERS, find_methods
 from modicum.data.simulate import simulate_markov
+from modicum.methods.finding import CONVERSION, RECOMMENDERS, find_methods
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -22,11 +22,9 @@ PAGES = {
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ANY_METHOD = "sasrec"
 METHODS = find_methods(*RECOMMENDERS, *CONVERSION)
+RATERS = find_methods("rating")
 PAGES_OF_OTHERS = {"mwmote", "ewmote", "masked-faces"}
-"""What `modicum fit` does not fit."""
-
-PAGES_OF_RATERS = {"ips", "dr", "dynamicdr"}
-"""Raters differ in one line, so several share a page."""
+"""What `modicum fit` does not fit, beside raters."""
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -109,24 +107,17 @@ def test_links_lead_to_files(page):
 
 
 def test_every_method_has_its_page_and_every_page_its_method():
-    pages = (
-        {path.stem for path in ROOT.glob("docs/methods/*.md")} - PAGES_OF_RATERS - PAGES_OF_OTHERS
-    )
-    assert pages == set(METHODS)
+    pages = {path.stem for path in ROOT.glob("docs/methods/*.md")} - PAGES_OF_OTHERS
+    assert pages == {*METHODS, *RATERS}
 
 
-def test_every_rater_is_on_one_of_their_pages():
-    text = "\n".join(PAGES[f"docs/methods/{page}.md"] for page in PAGES_OF_RATERS)
-    for method in find_methods("rating").values():
-        assert re.search(rf"\b{method.name}\b", text), method.name
-
-
-@pytest.mark.parametrize(("word", "method"), METHODS.items(), ids=METHODS)
-def test_a_page_bears_the_published_name_and_says_where_the_settings_are(word, method):
-    text = PAGES[f"docs/methods/{word}.md"]
-    assert text.startswith(f"# {method.name}\n")
-    assert f"`modicum fit {word} --help`" in text
-    assert getattr(mo, method.name).__name__ == method.name
+@pytest.mark.parametrize("word", [*METHODS, *RATERS])
+def test_a_page_bears_the_name_of_its_class_and_says_where_the_settings_are(word):
+    name, text = (METHODS | RATERS)[word].name, PAGES[f"docs/methods/{word}.md"]
+    assert text.startswith(f"# {name}\n")
+    assert f"`modicum fit {word} --help`" in text or word in RATERS
+    assert getattr(mo, name).__name__ == name
+    assert f"mo.{name}(" in text
 
 
 @pytest.mark.parametrize("folder", ["guides", "methods"])

@@ -68,8 +68,21 @@ def save(bundle: Bundle, folder: Path) -> Path:
 
     A folder without ``config.json`` is not a bundle, so a write that is cut off leaves either the
     former model or none, never half of one.
+
+    Raises:
+        BundleError: the folder cannot be made or written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(bundle, folder)
+    except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
+        raise BundleError(
+            f"the model cannot be saved to {folder} ({error}); choose another folder"
+        ) from error
+    return folder
+
+
+def _write(bundle: Bundle, folder: Path) -> None:
     aside = folder / f".saving.{os.getpid()}"
     aside.mkdir(exist_ok=True)
     try:
@@ -94,7 +107,6 @@ def save(bundle: Bundle, folder: Path) -> Path:
             (aside / name).replace(folder / name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return folder
 
 
 def read(folder: Path) -> Bundle:

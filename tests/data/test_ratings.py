@@ -185,3 +185,15 @@ def test_a_column_of_values_is_guessed_by_its_name():
     frame = pl.DataFrame({"user_id": [1, 2], "item_id": [7, 8], "stars": [5, 3]})
     with pytest.warns(GuessWarning, match="'stars' was taken for value"):
         assert mo.read_ratings(frame).values.tolist() == [5, 3]
+
+
+@pytest.mark.parametrize("role", ["user", "item", "value"])
+def test_a_rating_has_a_user_an_item_and_a_value(role):
+    with pytest.raises(DataError, match=f"{role}=None must be the name of a column"):
+        mo.read_ratings(FRAME, **{role: None})
+
+
+def test_the_least_positive_value_is_a_number():
+    with pytest.raises(DataError, match="positive='4' must be a number"):
+        mo.read_ratings(FRAME, positive="4")
+    assert mo.read_ratings(FRAME, positive=np.int64(4)).labels.sum() == 2

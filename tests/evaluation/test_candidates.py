@@ -1,8 +1,11 @@
 """Sampled candidates are what they say: unseen, different, uniform."""
 
 import numpy as np
+import polars as pl
 import pytest
 
+from modicum.data.log import EventLog
+from modicum.data.split import split
 from modicum.errors import DataError, SettingError
 from modicum.evaluation import candidates
 from modicum.evaluation.candidates import sample_negatives, sample_size
@@ -31,8 +34,16 @@ def test_as_many_as_are_left_can_be_drawn_but_no_more(parts):
     query = next(q for q in range(len(parts.test)) if len(_unseen(parts.test, q)) == fewest)
     sampled = sample_negatives(parts.test, fewest, seed=0)
     assert set(sampled[query].tolist()) == _unseen(parts.test, query)
-    with pytest.raises(DataError, match=f"use 'sampled-{fewest}' or smaller"):
+    with pytest.raises(DataError, match=f"use 'sampled-{fewest}' at most, or better the full"):
         sample_negatives(parts.test, fewest + 1, seed=0)
+
+
+def test_where_nothing_is_left_to_draw_from_no_smaller_number_is_advised():
+    users, items = np.divmod(np.arange(40), 4)
+    frame = pl.LazyFrame({"user": users, "item": items, "time": items * 10 + users})
+    parts = split(EventLog(frame.cast({"time": pl.Datetime("us")}), "example"))
+    with pytest.raises(DataError, match=r"has only 0 of the 4 .*; rank the full catalogue$"):
+        sample_negatives(parts.test, 1, seed=0)
 
 
 def test_every_unseen_item_is_as_likely(parts):
@@ -53,7 +64,7 @@ def test_candidates_are_seeded_and_drawn_in_parts(parts, monkeypatch):
         assert set(row) <= _unseen(parts.test, query)
 
 
-@pytest.mark.parametrize("name", ["sampled", "sampled-0", "sampled--3", "999", "sampled-9.5"])
+@pytest.mark.parametrize("name", ["sampled", "sampled-0", "sampled--3", "999", "sampled-9.5", 999])
 def test_other_names_are_refused(name):
     with pytest.raises(SettingError, match="sampled-999"):
         sample_size(name)

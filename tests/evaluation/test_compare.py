@@ -133,8 +133,31 @@ def test_reports_of_other_protocols_are_refused(parts, popular, reports):
         compare({"one": one, "two": evaluate(popular, parts.validation)})
     with pytest.raises(DataError, match="queries digest"):
         compare({"one": one, "two": evaluate(popular, parts.test.take(np.arange(50)))})
-    with pytest.raises(DataError, match="two reports"):
+    with pytest.raises(DataError, match=r"two reports .* only 'one', however often it is named"):
         compare({"one": one})
+    with pytest.raises(DataError, match=r"two reports .* none"):
+        compare({})
+
+
+@pytest.mark.parametrize("kind", [None, "runs/a", list, "frame"])
+def test_what_is_not_reports_by_name_is_refused(reports, kind):
+    given = {list: list(reports.values()), "frame": reports["popular"].summary}.get(kind, kind)
+    with pytest.raises(DataError, match=r"compare got a .*; pass reports by name"):
+        compare(given)
+
+
+def test_what_is_no_report_is_named(reports, popular):
+    for given in (popular, "runs/a", None):
+        with pytest.raises(DataError, match=r"'two' is a \w+ where a report belongs"):
+            compare({"one": reports["popular"], "two": given})
+
+
+def test_names_may_be_numbers_and_metrics_must_be_a_list(reports):
+    numbered = {1: reports["popular"], 2: reports["chance"]}
+    assert "Comparison(1, 2" in repr(compare(numbered, metrics=["mrr"], strata=["all"]))
+    for settings in ({"metrics": "mrr"}, {"strata": "all"}):
+        with pytest.raises(SettingError, match="must be a list of names"):
+            compare(reports, **settings)
 
 
 def test_other_targets_are_refused(parts, popular, reports):

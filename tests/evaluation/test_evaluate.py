@@ -9,6 +9,7 @@ from modicum.evaluation import evaluate as module
 from modicum.evaluation import progress
 from modicum.evaluation.evaluate import evaluate
 from modicum.evaluation.ranking import Ranking
+from modicum.methods.sequential.sasrec import SASRec
 
 
 def _seen(queries):
@@ -114,10 +115,29 @@ def test_what_is_not_queries_is_refused(parts, popular):
         evaluate(popular, parts.test.take(np.array([], dtype=int)))
 
 
-@pytest.mark.parametrize("k", [0, (), (5, -1), (2.5,)])
+def test_what_is_no_model_is_refused(parts, popular):
+    for given, what in (
+        ("runs/sasrec", "a str"),
+        (None, "a NoneType"),
+        (parts, "a Split"),
+        (evaluate(popular, parts.test), "a Report"),
+        (SASRec, "the class SASRec"),
+    ):
+        with pytest.raises(DataError, match=rf"evaluate got {what} where a model belongs; .*load"):
+            evaluate(given, parts.test)
+
+
+@pytest.mark.parametrize("k", [0, (), (5, -1), (2.5,), None, 1.5, "10", [1, None], np.array([0.5])])
 def test_impossible_lengths_are_refused(parts, popular, k):
-    with pytest.raises(SettingError, match="k="):
+    with pytest.raises(SettingError, match=r"k=.*a whole number"):
         evaluate(popular, parts.test, k=k)
+
+
+@pytest.mark.parametrize("k", [np.int64(3), (np.int32(1), 3), np.array([3, 1]), range(1, 4, 2)])
+def test_lengths_may_be_whole_numbers_of_any_kind(parts, popular, k):
+    protocol = evaluate(popular, parts.test, k=k).protocol
+    assert protocol["k"] == ([3] if isinstance(k, np.integer) else [1, 3])
+    assert all(type(cut) is int for cut in protocol["k"])
 
 
 @pytest.mark.parametrize(

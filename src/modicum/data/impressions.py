@@ -14,6 +14,7 @@ import polars as pl
 from modicum.data.features import Features
 from modicum.data.funnel import Funnel
 from modicum.data.label_copies import require_no_copies
+from modicum.data.reading.sources import name_of
 from modicum.data.reading.typed import scan_table
 from modicum.errors import DataError, nearest
 
@@ -52,11 +53,10 @@ class Impressions:
             DataError: the table cannot be read, has no rows, or its labels are not those of the
                 funnel.
         """
-        scan = scan_table(source)
-        funnel.check(scan)
-        table = cls(scan, funnel, tuple(ignore))
+        table = cls(scan_table(source), funnel, tuple(ignore))
         if not len(table):
-            raise DataError("the table has no rows")
+            raise DataError(f"{name_of(source)} has no data rows; there are no impressions in it")
+        funnel.check(table.scan)
         return table
 
     @cached_property

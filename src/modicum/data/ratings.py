@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,8 +25,8 @@ Duplicates = Literal["refuse", "first", "last"]
 
 PAIR = ("user", "item")
 PROBLEMS = {
-    "user": "the id is missing",
-    "item": "the id is missing",
+    "user": ids.PROBLEM,
+    "item": ids.PROBLEM,
     "value": "this is not a finite number",
     "propensity": "this is not a probability above 0",
     "randomised": "this is neither true nor false, 1 nor 0",
@@ -208,6 +209,8 @@ def read_ratings(
     for word, known in ((on_error, ("raise", "skip")), (duplicates, get_args(Duplicates))):
         if word not in known:
             raise DataError(f"{word!r} is not known; use {' or '.join(map(repr, known))}")
+    if not isinstance(positive, Real | None):
+        raise DataError(f"positive={positive!r} must be a number, the least value that is positive")
     name = name_of(source)
     asked = {"user": user, "item": item, "value": value, "propensity": propensity}
     asked["randomised"] = randomised if isinstance(randomised, str) else None
@@ -216,7 +219,7 @@ def read_ratings(
         with reading(name):
             rejects = Rejects(name, skip=on_error == "skip")
             table = open_table(source, rejects, scratch)
-            roles, guesses = assign(table.names, asked, name)
+            roles, guesses = assign(table.names, asked, name, required=(*PAIR, "value"))
             for guess in guesses:
                 warnings.warn(f"{name}: {guess}", GuessWarning, stacklevel=2)
             at = {role: str(positions[0]) for role, positions in roles.items()}

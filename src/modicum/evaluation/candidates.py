@@ -25,11 +25,11 @@ def sample_size(candidates: str) -> int:
     >>> sample_size("sampled-999")
     999
     """
-    match = re.fullmatch(r"sampled-([1-9]\d{0,8})", candidates)
+    match = re.fullmatch(r"sampled-([1-9]\d{0,8})", str(candidates))
     if match is None:
         raise SettingError(
             f"candidates={candidates!r} is not known; leave it out to rank the full catalogue, or "
-            "use 'sampled-999' to rank each target among 999 random items"
+            "say among how many random items each target is ranked, such as 'sampled-999'"
         )
     return int(match[1])
 
@@ -79,10 +79,10 @@ def _sample(
     fewest = int(unseen.counts.min())
     if fewest < size:
         name = queries.histories.user_ids[int(users[unseen.counts.argmin()])]
+        fewer = f"use 'sampled-{fewest}' at most, or better" if fewest else "rank"
         raise DataError(
             f"candidates='sampled-{size}': user {name!r} has only {fewest} of the "
-            f"{len(catalogue)} training items left to sample from; use 'sampled-{fewest}' or "
-            "smaller, or better the full catalogue"
+            f"{len(catalogue)} training items left to sample from; {fewer} the full catalogue"
         )
     step = max(1, _CELLS // size)
     for start in range(0, len(queries), step):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -150,7 +150,8 @@ def compare(
         seed: of the intervals and tests.
 
     Raises:
-        DataError: the reports differ in protocol, queries or users, or are fewer than two.
+        DataError: these are no reports by name, they differ in protocol, queries or users, or are
+            fewer than two.
         SettingError: a metric, stratum or reference is unknown.
 
     >>> users = pl.select(user=pl.int_range(30), stratum=pl.lit("all"), queries=1)
@@ -161,10 +162,10 @@ def compare(
     >>> compare({"one": one, "two": two}, metrics=["hr@10"]).table["verdict"].to_list()
     ['one is better']
     """
-    named: dict[str, AnyReport] = dict(reports)
+    named = _by_name(reports)
     first = _require_comparable(named)
-    metrics = list(metrics or first.main_metrics)
-    groups = list(strata or first.groups)
+    metrics = _several("metrics", metrics) or list(first.main_metrics)
+    groups = _several("strata", strata) or first.groups
     _require_known("metric", metrics, first.metrics)
     _require_known(first.grouped_by, groups, first.groups)
     if reference is None:
@@ -230,9 +231,32 @@ def _group_rows(
     ]
 
 
+def _by_name(reports: Any) -> dict[str, AnyReport]:
+    """Return the reports by name as text; refuse what are none."""
+    if not isinstance(reports, Mapping):
+        raise DataError(
+            f"compare got a {type(reports).__name__}; pass reports by name, as "
+            "mo.compare({'a': report_a, 'b': report_b})"
+        )
+    for name, report in reports.items():
+        if not isinstance(report, AnyReport):
+            raise DataError(
+                f"{name!r} is a {type(report).__name__} where a report belongs; pass what "
+                "mo.evaluate returned, or mo.Report.load(folder)"
+            )
+    return {str(name): report for name, report in reports.items()}
+
+
+def _several(what: str, names: Sequence[str] | None) -> list[str]:
+    if isinstance(names, str):
+        raise SettingError(f"{what}={names!r} must be a list of names: {what}=[{names!r}]")
+    return list(names or [])
+
+
 def _require_comparable(reports: dict[str, AnyReport]) -> AnyReport:
     if len(reports) < 2:
-        raise DataError(f"a comparison needs two reports or more, not {len(reports)}")
+        there = f"only {next(iter(reports))!r}, however often it is named" if reports else "none"
+        raise DataError(f"a comparison needs two reports or more; there is {there}")
     (name, first), *others = reports.items()
     for other_name, other in others:
         if type(first) is type(other):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Sequence
 from contextlib import closing
+from numbers import Integral
 from typing import Any, overload
 
 import numpy as np
@@ -70,8 +72,8 @@ def evaluate(
         progress: show on standard error how many queries are ranked, if it takes its time.
 
     Raises:
-        DataError: there are no queries, a whole split was passed, a user has too few items left
-            to sample from, or the model broke the contract of ``Ranker``.
+        DataError: this is no model, there are no queries, a whole split was passed, a user has too
+            few items left to sample from, or the model broke the contract of ``Ranker``.
         SettingError: ``k`` or ``candidates`` is not usable.
 
     >>> from datetime import datetime
@@ -96,6 +98,7 @@ def evaluate(
     │ 2    ┆ 1       ┆ 1.0  ┆ 0.5 │
     └──────┴─────────┴──────┴─────┘
     """
+    _require_model(model)
     cuts = _cuts(k)
     if isinstance(model, Predictor):
         return judge_predictions(model.name, model.predictions(queries), k=cuts, seed=seed)
@@ -140,6 +143,16 @@ def evaluate(
     )
 
 
+def _require_model(model: Any) -> None:
+    if isinstance(model, type) or not isinstance(model, Ranker | Predictor):
+        name = type(model).__name__
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {name}"
+        raise DataError(
+            f"evaluate got {what} where a model belongs; pass a fitted model, or mo.load(folder) of "
+            "a saved one, and then what to judge it by"
+        )
+
+
 def _require_queries(queries: Any) -> None:
     if isinstance(queries, Split):
         raise DataError(
@@ -158,9 +171,15 @@ def _require_queries(queries: Any) -> None:
 
 
 def _cuts(k: int | Sequence[int]) -> list[int]:
-    cuts = sorted({k} if isinstance(k, int) else set(k))
-    if not cuts or not all(isinstance(cut, int) and cut >= 1 for cut in cuts):
-        raise SettingError(f"k={k!r}: lists have a length of 1 or more, such as k=(1, 5, 10)")
+    given: Any = [k] if isinstance(k, Integral) else k
+    try:
+        cuts = sorted({operator.index(cut) for cut in given})
+    except TypeError:
+        cuts = []
+    if not cuts or cuts[0] < 1:
+        raise SettingError(
+            f"k={k!r}: lists have a length of 1 or more, a whole number, such as k=(1, 5, 10)"
+        )
     return cuts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Ranking:
     top: np.ndarray
 
 
+@runtime_checkable
 class Ranker(Protocol):
     """What evaluation asks of a model; every fitted recommender is one."""
 

@@ -14,6 +14,7 @@ from modicum.data import audit as room
 from modicum.data.audit import Audit, audit
 from modicum.data.log import EventLog
 from modicum.data.split import split
+from modicum.errors import ResourceError
 
 
 def test_a_clean_log_has_no_finding_above_note(frame, log_of, severities):
@@ -78,13 +79,31 @@ def test_large_logs_are_sampled_by_whole_users(frame, log_of, monkeypatch):
     [
         ({"user": [], "item": []}, {"empty"}),
         ({"user": [None], "item": ["a"]}, {"empty", "rows-incomplete"}),
-        ({"user": [1], "item": ["a"]}, {"no-time"}),
+        ({"user": [1], "item": ["a"]}, {"no-time", "too-little"}),
+        ({"user": [1, 2], "item": ["a", "b"]}, {"no-time", "too-little"}),
+        ({"user": [1, 1], "item": ["a", "a"]}, {"no-time", "repeats", "too-little"}),
+        ({"user": [1, 1], "item": ["a", "b"]}, {"no-time"}),
         ({"user": [1, 1, 1], "item": ["a", "b", "a"]}, {"no-time", "repeats"}),
     ],
 )
 def test_hardly_anything_is_an_outcome(rows, codes):
     report = audit(EventLog(pl.LazyFrame(rows), "tiny"))
     assert {finding.code for finding in report.findings} == codes
+
+
+def test_a_log_of_one_item_is_no_log_to_learn_from(frame, log_of):
+    report = audit(log_of(frame.with_columns(item=pl.lit("a"))))
+    (found,) = [finding for finding in report.findings if finding.code == "too-little"]
+    assert not report.ok and found.severity == "error"
+    assert "6,000 events of 300 users on 1 items" in found.message
+
+
+def test_an_audit_that_cannot_be_written_says_so(frame, log_of, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    report = audit(log_of(frame.head(40)))
+    for write in (report.to_json, report.to_html):
+        with pytest.raises(ResourceError, match=r"cannot be written to .*; choose another path"):
+            write(tmp_path / "file" / "audit")
 
 
 events = st.lists(

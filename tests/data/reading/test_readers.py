@@ -141,6 +141,33 @@ def test_stray_quotes_are_text_where_each_line_has_its_fields(write):
     assert log.frame["item"].to_list() == ['5" screen', "b"]
 
 
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("end", ["\n", ""])
+@pytest.mark.parametrize("row", ['"2,b', '2,"b', '2","b', '"2"",b'])
+def test_a_quote_that_is_not_closed_joins_no_rows(row, end, quoted, write):
+    rows = ["1,a", row, "3,c", "4,d"]
+    if quoted:
+        rows = [line if line == row else '"{}","{}"'.format(*line.split(",")) for line in rows]
+    path = write("events.csv", csv_of(*rows, header="item_id,user_id").rstrip("\n") + end)
+    with pytest.raises(DataError, match=r"events\.csv, row 2: .* quotes only around fields"):
+        read_events(path)
+    assert read_events(path, on_error="skip").frame["user"].to_list() == ["a", "c", "d"]
+
+
+def test_rows_between_two_stray_quotes_are_no_id(write):
+    rows = ['1,"two\nlines",5', '"2,b,6', "3,c,7", '4",d,8', "5,e,9"]
+    path = write("events.csv", csv_of(*rows))
+    with pytest.raises(DataError, match=r"row 2, column 'user_id': .* a stray quote joined"):
+        read_events(path)
+    assert read_events(path, on_error="skip").frame["user"].to_list() == [1, 5]
+
+
+def test_a_header_with_an_open_quote_is_refused(write):
+    path = write("events.csv", csv_of(GOOD, GOOD, header='user_id,"item_id,timestamp'))
+    with pytest.raises(DataError, match=r"events\.csv has no readable header: .* not closed"):
+        read_events(path)
+
+
 # --- roles -----------------------------------------------------------------------------------
 
 
@@ -169,6 +196,8 @@ def test_typed_headers(write):
         ({"user": "item_id"}, "is used for user and for item"),
         ({"on_error": "ignore"}, "use 'raise' or 'skip'"),
         ({"user": 3}, "must be the name of a column"),
+        ({"user": None}, "user=None must be the name of .*; columns: user_id, item_id, timestamp"),
+        ({"item": None}, "item=None must be the name of a column"),
         ({"item": ["item_id", "timestamp"], "time": None}, "must hold lists"),
     ],
 )
@@ -345,6 +374,8 @@ def test_mixed_units_are_refused_even_when_skipping(write):
     [
         ("events.csv", "", "is empty"),
         ("events.csv", "user_id,item_id,timestamp\n", "no data rows"),
+        ("events.csv", "\n\n", "no columns: it is empty, or its first line is blank"),
+        ("events.csv.gz", gzip.compress(b"", mtime=0), "no columns"),
         ("events.jsonl", "\n", "no JSON object"),
         ("events.json", '[{"user_id": 1}]', "one object a line"),
         ("events.parquet", CSV, "not a parquet file"),
@@ -365,6 +396,12 @@ def test_files_that_cannot_be_read(name, content, message, write):
     with pytest.raises(DataError, match=message) as error:
         read_events(write(name, content))
     assert name in str(error.value)
+
+
+@pytest.mark.parametrize("frame", [pl.DataFrame(), pd.DataFrame()])
+def test_a_frame_without_columns_is_empty(frame):
+    with pytest.raises(DataError, match="frame has no columns: it is empty"):
+        read_events(frame)
 
 
 def test_paths_that_lead_nowhere(tmp_path):

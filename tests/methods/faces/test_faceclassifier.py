@@ -80,5 +80,7 @@ def test_what_cannot_be_fitted_says_why(built):
     alone = built.only(built.frame.filter(identity="person0"))
     with pytest.raises(DataError, match="1 people are too few"):
         FaceClassifier().fit(alone, progress=False)
+    with pytest.raises(DataError, match=r"'masked/' is a str where built faces belong"):
+        FaceClassifier().fit("masked/", progress=False)
     with pytest.raises(SettingError, match="side=8"):
         FaceClassifier(side=8).check()

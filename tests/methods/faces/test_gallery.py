@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from modicum.errors import DataError, NotFittedError
-from modicum.methods.faces import Gallery
+from modicum.methods.faces import Gallery, MaskedFaceRecognizer
 from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.gallery import STATES
 
 DIM = 16
+RECOGNIZER = SimpleNamespace(dim=DIM, embed=None)
 
 
 def faces(people, *, masked=False, noise=0.05, seed=0):
@@ -22,7 +23,7 @@ def faces(people, *, masked=False, noise=0.05, seed=0):
 
 @pytest.fixture
 def gallery():
-    found = Gallery(SimpleNamespace(dim=DIM))
+    found = Gallery(RECOGNIZER)
     found.add(["ann", "ann", "bob"], faces([0, 0, 1]))
     found.add(["cy"], faces([2], masked=True))
     found.thresholds = dict(zip(STATES, (0.9, 0.8, 0.7), strict=True))
@@ -56,10 +57,21 @@ def test_who_is_removed_is_unknown(gallery):
 
 def test_an_empty_or_uncalibrated_gallery_says_so(gallery):
     with pytest.raises(DataError, match="empty"):
-        Gallery(SimpleNamespace(dim=DIM)).search(faces([0]))
+        Gallery(RECOGNIZER).search(faces([0]))
     gallery.thresholds = {}
     with pytest.raises(NotFittedError, match="calibrate"):
         gallery.search(faces([0]))
+
+
+@pytest.mark.parametrize("model", [None, "runs/faces", MaskedFaceRecognizer])
+def test_a_gallery_of_no_recognizer_is_refused(model):
+    with pytest.raises(DataError, match="needs a fitted recognizer, not"):
+        Gallery(model)
+
+
+def test_thresholds_come_from_built_faces(gallery):
+    with pytest.raises(DataError, match=r"'masked/' is a str .*read_manifest"):
+        gallery.calibrate("masked/")
 
 
 def test_where_a_mask_is_worn_both_readings_count():

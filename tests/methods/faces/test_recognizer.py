@@ -108,6 +108,8 @@ def test_a_picture_without_a_face_is_named(model, photos):
         model.embed([photos / "person0" / "0.png", wall])
     with pytest.raises(DataError, match="no face: picture 0"):
         model.embed([read_picture(wall)])
+    with pytest.raises(DataError, match=r"wall.png' must be a list of pictures"):
+        model.embed(wall)
 
 
 def test_what_cannot_be_fitted_says_why(built):
@@ -116,6 +118,11 @@ def test_what_cannot_be_fitted_says_why(built):
     alone = built.only(built.frame.filter(pl.col("identity") == "person0"))
     with pytest.raises(DataError, match="two people"):
         MaskedFaceRecognizer().fit(alone, progress=False)
+    for given in (("masked/",), (None,), (built, "masked/")):
+        with pytest.raises(DataError, match=r"where built faces belong; .*read_manifest"):
+            MaskedFaceRecognizer().fit(*given, progress=False)
+    with pytest.raises(DataError, match="where built faces belong"):
+        judge(MaskedFaceRecognizer(), "masked/")
     for wrong in (
         {"head": "linear"},
         {"teach": -1.0},

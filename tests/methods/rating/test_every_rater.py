@@ -3,13 +3,14 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import nn
 
 import modicum as mo
-from modicum.cli.methods import find_methods
 from modicum.errors import BundleError, DataError, NotFittedError, SettingError
+from modicum.methods.finding import find_methods
 from modicum.methods.rating.base import Rater
 
 from .conftest import RATERS, make
@@ -154,6 +155,12 @@ def test_what_cannot_be_learnt_from_is_refused(method, ratings):
         make(method).fit(ratings.frame, progress=False)
     with pytest.raises(DataError, match="are in training, too"):
         make(method).fit(ratings, ratings, progress=False)
+
+
+@pytest.mark.parametrize("given", ["ratings.csv", None, pl.DataFrame()], ids=type)
+def test_it_is_judged_by_ratings(model, given):
+    with pytest.raises(DataError, match=r"judged by ratings, not by a .*mo\.read_ratings"):
+        mo.evaluate(model, given)
 
 
 @pytest.mark.parametrize(("users", "items"), [("u1", "i1"), (1, 1), (["u1"], "i")])

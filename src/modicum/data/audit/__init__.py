@@ -56,6 +56,7 @@ def audit(log: EventLog | Split, split: Split | None = None) -> Audit:
     events = Histories.from_log(sample)
 
     figures["sizes"], tables = sizes.measure(events, timed)
+    findings += sizes.too_little(events)
     checks = {
         "order": order.check(events, timed),
         "duplicates": identity.duplicates(events, timed),

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import polars as pl
 
+from modicum.errors import ResourceError
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
@@ -94,7 +96,11 @@ class Audit:
         return "\n".join(lines)
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """Return the audit as JSON text, and write it to ``path`` where one is given."""
+        """Return the audit as JSON text, and write it to ``path`` where one is given.
+
+        Raises:
+            ResourceError: the file cannot be written.
+        """
         content = {
             "source": self.source,
             "ok": self.ok,
@@ -108,11 +114,20 @@ class Audit:
         }
         text = json.dumps(content, indent=2, default=str, ensure_ascii=False)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            try:
+                Path(path).write_text(text + "\n", encoding="utf-8")
+            except OSError as problem:
+                raise ResourceError(
+                    f"the audit cannot be written to {path}: {problem}; choose another path"
+                ) from problem
         return text
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write a page with the verdict, the findings and the pictures; return its path."""
+        """Write a page with the verdict, the findings and the pictures; return its path.
+
+        Raises:
+            ResourceError: the page cannot be written.
+        """
         from modicum.data.audit.page import draw
 
         return draw(self).write(path)

@@ -1,4 +1,4 @@
-"""How much there is to learn from: counts, sparsity, tails, and their curves."""
+"""How much there is to learn from: counts, sparsity, tails, and their curves; or too little."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from modicum.data.audit.findings import Finding
 from modicum.data.histories import Histories
 from modicum.data.split import TAIL_EVENTS
 
@@ -44,6 +45,28 @@ def measure(events: Histories, timed: bool) -> tuple[dict[str, Any], dict[str, p
         begin = pl.Series(edges[:-1].astype(np.int64)).cast(pl.Datetime("us"))
         tables["events"] = pl.DataFrame({"from": begin, "events": number.astype(np.int64)})
     return measured, tables
+
+
+def too_little(events: Histories) -> list[Finding]:
+    """Find that there is nothing to learn: a single item, or no user with a second event."""
+    items, longest = int((events.item_counts > 0).sum()), int(events.lengths.max())
+    reasons = []
+    if items == 1:
+        reasons.append("all events are on one item, so there is nothing to choose from")
+    if longest == 1:
+        reasons.append("no user has two events, so nothing comes after anything")
+    if not reasons:
+        return []
+    return [
+        Finding(
+            "too-little",
+            "error",
+            f"Nothing can be learnt from {events.num_events:,} events of {events.num_users:,} users "
+            f"on {items:,} items: {'; '.join(reasons)}. Check that the log is whole and that its "
+            "columns were read as what they are.",
+            {"items": items, "longest_history": longest},
+        )
+    ]
 
 
 def _lengths(lengths: np.ndarray) -> pl.DataFrame:

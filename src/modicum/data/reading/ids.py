@@ -10,6 +10,10 @@ EXACT_FLOAT = 2**53
 """Whole numbers above this are not exact in a 64-bit float."""
 
 
+PROBLEM = "the id is missing, or holds rows that a stray quote joined"
+"""What may be wrong with an id."""
+
+
 def any_row(scan: pl.LazyFrame, condition: pl.Expr) -> bool:
     """Tell whether ``condition`` is true in any row; statistics of parquet files spare the scan.
 
@@ -25,7 +29,8 @@ def convert(scan: pl.LazyFrame, column: str, *, loose: bool, place: str) -> tupl
     Integers stay integers; floats and decimals become integers where all are whole; text becomes
     integers if ``loose`` and every value is a canonical one (no leading zero, no plus sign);
     categories, dates, true and false become their text; bytes become their text, or hexadecimal
-    digits where they are not UTF-8. Null, NaN, infinite and blank ids are broken.
+    digits where they are not UTF-8. Null, NaN, infinite and blank ids are broken, and in a text file
+    those with both a line break and a separator: two stray quotes make all between them one field.
 
     Args:
         scan: the table; it is scanned where the values decide.
@@ -65,6 +70,9 @@ def convert(scan: pl.LazyFrame, column: str, *, loose: bool, place: str) -> tupl
         ), broken
     if dtype == pl.String:
         broken = broken | (values.str.strip_chars() == "")
+        if loose:
+            joined = values.str.contains("\n", literal=True) & values.str.contains("[,;\t|]")
+            broken = broken | joined
         return (whole if loose and everywhere(whole.cast(pl.String) == values) else values), broken
     if dtype == pl.Binary:
         broken = broken | (values.bin.size() == 0)

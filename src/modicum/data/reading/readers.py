@@ -19,8 +19,8 @@ from modicum.data.reading.tables import Rejects, Scratch, Table, settle
 from modicum.errors import DataError
 
 PROBLEMS = {
-    "user": "the id is missing",
-    "item": "the id is missing",
+    "user": ids.PROBLEM,
+    "item": ids.PROBLEM,
     "time": "this is no time of the years 1 to 9999 (a number, a date, or an ISO 8601 time)",
     "domain": "the domain is missing",
     "behaviour": "the behaviour is missing",

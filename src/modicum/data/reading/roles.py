@@ -35,7 +35,10 @@ class GuessWarning(UserWarning):
 
 
 def assign(
-    names: Sequence[str], asked: Mapping[str, str | Sequence[str] | None], source: str
+    names: Sequence[str],
+    asked: Mapping[str, str | Sequence[str] | None],
+    source: str,
+    required: Sequence[str] = ("user", "item"),
 ) -> tuple[dict[str, list[int]], list[str]]:
     """Return role -> positions of its columns, and one sentence for each guess.
 
@@ -43,6 +46,7 @@ def assign(
         names: column names of the table, in order; a name may occur twice.
         asked: role -> column name, several names (items as sequences only), or None.
         source: where the table came from, for messages.
+        required: roles that cannot be None.
 
     Raises:
         DataError: a column is absent, named twice in the table, or used for two roles.
@@ -53,12 +57,16 @@ def assign(
     guesses: list[str] = []
     roles: dict[str, list[int]] = {}
     for role, wanted in asked.items():
-        if wanted is None:
+        if wanted is None and role not in required:
             continue
-        several = role == "item" and isinstance(wanted, list | tuple)
-        columns: list[Any] = list(wanted) if several else [wanted]
+        columns: list[Any] = [wanted]
+        if role == "item" and isinstance(wanted, list | tuple):
+            columns = list(wanted)
         if not columns or not all(isinstance(column, str) for column in columns):
-            raise DataError(f"{role}={wanted!r} must be the name of a column of {source}")
+            raise DataError(
+                f"{role}={wanted!r} must be the name of a column of {source}; "
+                f"columns: {', '.join(names)}"
+            )
         if columns == [DEFAULTS.get(role)] and columns[0] not in names:
             columns = _guess(role, names)
             if columns:

@@ -54,7 +54,7 @@ def open_table(source: Any, rejects: Rejects, scratch: Scratch) -> Table:
     if isinstance(source, str | Path):
         return _of_file(Path(source), rejects, scratch)
     raise DataError(
-        f"events cannot be read from {type(source).__name__}; give a path to a csv, tsv, jsonl or "
+        f"a table cannot be read from {type(source).__name__}; give a path to a csv, tsv, jsonl or "
         "parquet file, or a polars or pandas frame"
     )
 

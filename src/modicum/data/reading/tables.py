@@ -108,12 +108,21 @@ class Table:
         is_text: values are text, whatever they mean.
         take: positions of columns -> lazy frame with ``row`` (data rows from 1) and the columns
             under ``str(position)``; reports broken rows of text files on the way.
+
+    Raises:
+        DataError: there are no columns.
     """
 
     source: str
     names: list[str]
     is_text: bool
     take: Callable[[Sequence[int]], pl.LazyFrame]
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise DataError(
+                f"{self.source} has no columns: it is empty, or its first line is blank"
+            )
 
 
 def settle(

@@ -36,11 +36,13 @@ def open_separated(path: Path, separator: str | None, rejects: Rejects, scratch:
         raise DataError(f"{rejects.source} ends its lines with bare CR; convert them to LF")
     if separator is None or separator not in start[0]:
         separator = max(",\t;|", key=start[0].count)
-    records = csv.reader((line + "\n" for line in start), delimiter=separator)
+    records = csv.reader((line + "\n" for line in start), delimiter=separator, strict=True)
     try:
         names = next(records)
     except csv.Error as error:
-        raise DataError(f"{rejects.source} has no readable header: {error}") from error
+        raise DataError(
+            f"{rejects.source} has no readable header: {error}; is a quote around a name not closed?"
+        ) from error
 
     def take(positions: Sequence[int]) -> pl.LazyFrame:
         sheet = _Separated(text, records.line_num, separator, len(names))
@@ -136,16 +138,19 @@ class _Separated:
         self.blank = line.str.strip_chars(" \r") == ""
         quotes = line.str.count_matches('"', literal=True)
         self.unequal = line.str.count_matches(separator, literal=True) != width - 1
+        begins_quoted = line.str.starts_with('"') | line.str.contains(f'{separator}"', literal=True)
         facts = text.measure(
-            (quotes > 0).any().alias("quoted"),
+            begins_quoted.any().alias("quoted"),
             (quotes % 2 == 1).any().alias("odd"),
+            quotes.sum().alias("quotes"),
             (self.unequal & ~self.blank).any().alias("ragged"),
             self.blank.any().alias("blank"),
             after=header_lines,
         )
         self.lines = facts["lines"]
-        self.quoted = bool(facts["quoted"] and (facts["ragged"] or not facts["odd"]))
-        self.spans_lines = bool(self.quoted and facts["odd"] and text.is_utf8)
+        self.quoted = bool(facts["quoted"])
+        closed = facts["quotes"] % 2 == 0
+        self.spans_lines = bool(self.quoted and facts["odd"] and closed and text.is_utf8)
         self.problem = f"the row must have {width} fields, in UTF-8, quotes only around fields"
         self.has_blank = bool(facts["blank"])
         self.is_clean = bool(

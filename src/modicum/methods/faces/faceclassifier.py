@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from modicum import bundle
 from modicum.errors import DataError, NotFittedError, SettingError
 from modicum.methods.faces.classic import EMBEDDING, VGG16, ResNet50, read_weights
-from modicum.methods.faces.manifest import MaskedFaces
+from modicum.methods.faces.manifest import MaskedFaces, require_faces
 from modicum.methods.faces.student import COVER_FROM, as_input
 from modicum.training.loop import train
 from modicum.training.progress import ProgressBar
@@ -163,10 +163,11 @@ class FaceClassifier(TrainingFields):
 
         Raises:
             SettingError: a field is out of range.
-            DataError: fewer than two people with a face.
+            DataError: these are no built faces, or fewer than two people with a face.
             BundleError: ``weights`` do not fit.
         """
         self.check()
+        require_faces(faces, validation)
         rows = faces.built.filter(pl.col("square").is_not_null())
         self.names = sorted(rows["identity"].unique())
         if len(self.names) < 2:

@@ -17,7 +17,7 @@ import torch
 from modicum import bundle
 from modicum.errors import BundleError, DataError, NotFittedError, nearest
 from modicum.methods.faces.embeddings import Embeddings
-from modicum.methods.faces.manifest import MaskedFaces
+from modicum.methods.faces.manifest import MaskedFaces, require_faces
 from modicum.methods.faces.verification import threshold_at
 
 if TYPE_CHECKING:
@@ -37,12 +37,20 @@ class Gallery:
     Args:
         model: a fitted recognizer; its embeddings are what is kept of a face.
 
+    Raises:
+        DataError: this is no recognizer.
+
     >>> Gallery.load("nowhere")
     Traceback (most recent call last):
     modicum.errors.BundleError: nowhere is not a saved model: it has no config.json; name a folder that save() wrote
     """
 
     def __init__(self, model: MaskedFaceRecognizer) -> None:
+        if isinstance(model, type) or not hasattr(model, "embed"):
+            raise DataError(
+                f"a gallery needs a fitted recognizer, not {model!r}; pass "
+                "mo.faces.MaskedFaceRecognizer().fit(faces), or mo.load(folder) of a saved one"
+            )
         self.model = model
         self.names: list[str] = []
         self.vectors = Embeddings.empty(model.dim)
@@ -69,8 +77,9 @@ class Gallery:
         """
         if not name:
             raise DataError("name='' cannot be enrolled; give a name or a number as text")
-        self.add([name] * len(pictures), self.model.embed(pictures))
-        return len(pictures)
+        found = self.model.embed(pictures)
+        self.add([name] * len(found), found)
+        return len(found)
 
     def add(self, names: Sequence[str], vectors: Embeddings) -> None:
         """Enrol embeddings, one for each name."""
@@ -98,8 +107,10 @@ class Gallery:
             far: share of pairs of two people that may be accepted.
 
         Raises:
-            DataError: too few people to tell that rate; the message says how many pairs there were.
+            DataError: these are no built faces, or too few people to tell that rate; the message
+                says how many pairs there were.
         """
+        require_faces(faces)
         frame = faces.built.filter(pl.col("square").is_not_null())
         masked = pl.col("style").is_not_null()
         kinds = [frame.filter(kind) for kind in (~masked, masked)]

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from modicum.methods.faces.embeddings import Embeddings
-from modicum.methods.faces.manifest import MaskedFaces
+from modicum.methods.faces.manifest import MaskedFaces, require_faces
 from modicum.methods.faces.maskedfacerecognizer import MaskedFaceRecognizer
 from modicum.methods.faces.verification import Pairs, closed_set, rate
 
@@ -37,8 +37,9 @@ def judge(
         and ``high``; ``n`` pairs or probes of ``people``; ``threshold``.
 
     Raises:
-        DataError: too few people for a rate.
+        DataError: these are no built faces, or too few people for a rate.
     """
+    require_faces(faces)
     frame = faces.built
     bare = frame.filter(pl.col("style").is_null())
     masked = frame.filter(pl.col("style").is_not_null())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -147,6 +147,16 @@ def read_manifest(folder: str | Path) -> MaskedFaces:
             f"{path} is no manifest of masked faces ({error}); build it first"
         ) from None
     return MaskedFaces(Path(folder), Path(folder, photos).resolve(), frame)
+
+
+def require_faces(faces: Any, validation: Any = None) -> None:
+    """Raise DataError unless these are built faces; there may be none for validation."""
+    for given in (faces,) if validation is None else (faces, validation):
+        if not isinstance(given, MaskedFaces):
+            raise DataError(
+                f"{given!r} is a {type(given).__name__} where built faces belong; pass what "
+                "mo.faces.build or mo.faces.read_manifest(folder) returned"
+            )
 
 
 def write_manifest(faces: MaskedFaces) -> None:

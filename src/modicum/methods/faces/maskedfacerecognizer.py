@@ -25,7 +25,7 @@ from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.features import AT_ONCE, Features, digest, features_of, in_fast_order
 from modicum.methods.faces.inception import EMBEDDING, InceptionResNetV1, facenet
 from modicum.methods.faces.landmarks import FaceMesh, Landmarker
-from modicum.methods.faces.manifest import MaskedFaces
+from modicum.methods.faces.manifest import MaskedFaces, require_faces
 from modicum.methods.faces.model_files import FACENET
 from modicum.methods.faces.pictures import read_picture
 from modicum.methods.faces.student import (
@@ -143,10 +143,12 @@ class MaskedFaceRecognizer(TrainingFields):
 
         Raises:
             SettingError: a field is out of range.
-            DataError: fewer than two people, or nobody with a photo and a masked copy.
+            DataError: these are no built faces, fewer than two people, or nobody with a photo and a
+                masked copy.
             ResourceError: FaceNet is not in the cache and cannot be fetched.
         """
         self.check()
+        require_faces(faces, validation)
         torch.manual_seed(seed)
         released = facenet()
         self._network = TwoReadings(released.stages, LAST).eval()
@@ -215,6 +217,10 @@ class MaskedFaceRecognizer(TrainingFields):
             DataError: a picture cannot be read, or has no face; the message says which.
             NotFittedError: the recognizer is not fitted.
         """
+        if isinstance(pictures, str | Path):
+            raise DataError(
+                f"pictures={str(pictures)!r} must be a list of pictures, if only of one"
+            )
         squares = np.empty((len(pictures), SIDE, SIDE, 3), np.uint8)
         for at, given in enumerate(pictures):
             picture = given if isinstance(given, np.ndarray) else read_picture(given)

@@ -101,9 +101,14 @@ class FittedRater(ABC):
         """Return what is said of ratings beside what they are, by user: what ``evaluate`` judges.
 
         Raises:
-            DataError: nobody said which values are positive.
+            DataError: these are no ratings, or nobody said which values are positive.
             SettingError: the rater learnt values, which are no probabilities.
         """
+        if not isinstance(ratings, Ratings):
+            raise DataError(
+                f"a rater is judged by ratings, not by a {type(ratings).__name__}; pass "
+                "mo.read_ratings(source, positive=...)"
+            )
         if self.learn != "positive":
             raise SettingError("a rater of values has no probabilities to judge; see predict")
         said = self.predict(ratings.frame["user"], ratings.frame["item"])
