@@ -1,7 +1,11 @@
+import sys
 import warnings
+from typing import Annotated
 
 import pytest
+from cyclopts import Parameter
 
+from modicum import __main__ as entry
 from modicum.cli import app
 from modicum.cli.app import main
 from modicum.errors import DataError
@@ -33,10 +37,21 @@ def test_an_error_is_one_line_and_exit_code_2(failing, capsys):
         ("name it with run=..., not by run=None", "name it with --run ..., not by --run none"),
         ("html='a b.html' is odd", "--html a b.html is odd"),
         ("histories=[[item, ...]] and dim=3 stay", "histories=[[item, ...]] and dim=3 stay"),
+        ("say after={'like': 'click', 'hide': None}", "say --after like=click,hide"),
+        ("say after={'like': None}; depths=[1, 2]", "say --after like; --depths 1,2"),
+        ("start='runs/a' is another", "--from runs/a is another"),
     ],
 )
 def test_an_error_speaks_of_the_flags_of_its_verb(monkeypatch, capsys, python, prompt):
-    def fail(run: str, *, k: int = 1, html: str = "") -> None:
+    def fail(
+        run: str,
+        *,
+        k: int = 1,
+        html: str = "",
+        after: str = "",
+        depths: str = "",
+        start: Annotated[str, Parameter(name="--from")] = "",
+    ) -> None:
         raise DataError(python)
 
     monkeypatch.setattr(app.app["evaluate"], "default_command", fail)
@@ -91,3 +106,45 @@ def test_the_help_names_every_verb(capsys):
     text = capsys.readouterr().out
     for verb in ("audit", "fit", "evaluate", "compare", "recommend", "demo", "doctor"):
         assert f" {verb} " in text
+
+
+@pytest.mark.parametrize(
+    ("tokens", "named"),
+    [
+        (["score"], "MODEL"),
+        (["score", "runs/a"], "EVENTS"),
+        (["fit", "sasrec", "events.csv"], "--out"),
+        (["fit", "sasrec", "--events"], "--events"),
+    ],
+)
+def test_an_argument_that_is_missing_is_named_as_in_the_usage(tokens, named, capsys):
+    assert main(tokens) == 2
+    assert f" parameter {named} requires an argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ["fit", "sasrec", "events.csv", "--out", "x", "--layers", "2.9"],
+        ["fit", "llmrec", "events.csv", "--out", "x", "--backbone.layers", "2.0"],
+        ["recommend", "runs/a", "--k", "0.5"],
+        ["faces", "build", "photos", "masked", "--copies", "1.5"],
+    ],
+)
+def test_a_fraction_is_no_whole_number_and_is_not_rounded(tokens, capsys):
+    assert main(tokens) == 2
+    *_, flag, value = tokens
+    assert f'Invalid value for {flag}: unable to convert "{value}"' in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_command_line_loads_is_one_line(monkeypatch, capsys):
+    class Interrupted:
+        @staticmethod
+        def find_spec(name, *_):
+            if name == "modicum.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "modicum.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    assert entry.main() == 130
+    assert capsys.readouterr().err == "modicum: stopped: nothing was kept\n"

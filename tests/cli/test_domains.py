@@ -64,3 +64,14 @@ def test_recommend_in_a_domain(run, capsys):
 def test_audit_takes_a_file_for_each_domain(events, capsys):
     main(["audit", events, *ROLES])
     assert "users_in_two_domains" in capsys.readouterr().out
+
+
+def test_score_names_its_own_flag_where_a_domain_must_be_asked_for(events, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "scores"
+    how = ["--encoder", "popularity", "--history", "target", "--out", str(run)]
+    assert main(["fit", "merged", events, *ROLES, *how]) == 0
+    asked = ["score", str(run), events, "--out", str(out)]
+    assert main(asked) == 2
+    assert "name it with --target-domain, one of d0, d1" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*asked, "--target-domain", "d1"]) == 0

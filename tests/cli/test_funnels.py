@@ -122,3 +122,38 @@ def test_what_recommenders_are_asked_is_refused_of_a_funnel(run, verb, capsys):
 def test_a_seed_that_no_generator_takes_is_refused(table, tmp_path, capsys):
     assert fit(table, tmp_path / "run", "mmoe", "--seed", "-1") == 2
     assert "--seed -1 must be" in capsys.readouterr().err
+
+
+def test_a_funnel_is_not_watched_and_not_called_damaged(run, tmp_path, capsys):
+    (tmp_path / "current").symlink_to(run)
+    assert main(["watch", str(tmp_path / "current")]) == 2
+    assert "watch handles recommenders alone" in (said := capsys.readouterr().err)
+    assert main(["recommend", str(run), "--user", "1"]) == 2
+    assert "holds no recommender but MMoE" in (more := capsys.readouterr().err)
+    assert "damaged" not in said + more
+
+
+def test_predict_says_how_other_models_are_asked(table, tmp_path, capsys):
+    frame = pl.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 1, 3], "value": [5, 1, 4, 2]})
+    ratings = mo.read_ratings(frame, user="user", item="item", value="value", positive=4)
+    mo.Naive(epochs=1).fit(ratings, progress=False).save(tmp_path / "rater")
+    asked = [str(tmp_path / "rater"), str(table), "--out", str(tmp_path / "x.csv")]
+    assert main(["predict", *asked]) == 2
+    said = capsys.readouterr().err
+    assert "Naive, a model of ratings: ask it by 'modicum serve'" in said
+    assert "modicum recommend" not in said
+    assert main(["recommend", asked[0], "--history", "1"]) == 2
+    assert "modicum predict" not in capsys.readouterr().err
+
+
+def test_steps_without_a_name_are_refused_in_the_words_of_the_command_line(table, tmp_path, capsys):
+    asked = ["fit", "mmoe", str(table), "--out", str(tmp_path / "x")]
+    for steps in (["--steps", "click,"], ["--steps", "click", "--after", "=click"]):
+        assert main([*asked, *steps]) == 2
+        said = capsys.readouterr().err
+        assert "--steps click,conversion --after like=click,hide" in said and "Funnel(" not in said
+    broken = pl.read_csv(table).with_columns(click=0)
+    broken.write_csv(tmp_path / "broken.csv")
+    asked[2] = str(tmp_path / "broken.csv")
+    assert main([*asked, "--steps", "click,conversion"]) == 2
+    assert "independent with --after conversion" in capsys.readouterr().err

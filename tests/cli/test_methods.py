@@ -6,7 +6,8 @@ from typing import Literal, get_args
 import pytest
 
 from modicum.cli.fit import fit_method
-from modicum.cli.methods import RECOMMENDERS, documented, find_methods, flags, typable
+from modicum.cli.methods import documented, flags, typable
+from modicum.methods.finding import RECOMMENDERS, find_methods
 
 
 @dataclass(kw_only=True)

@@ -67,3 +67,27 @@ def test_what_the_sampler_refuses_is_told_of_the_table(table, flags, capsys):
     ask += flags if "--target" in flags else [*flags, "--target", "failed"]
     assert main(ask) == 2
     assert "in.csv" in capsys.readouterr().err
+
+
+def test_settings_of_the_sampler_are_flags(tmp_path, capsys):
+    table = pl.DataFrame(np.random.default_rng(0).normal(size=(40, 6)))
+    table = table.with_columns(failed=pl.int_range(40) % 5 == 0)
+    table.write_parquet(tmp_path / "in.parquet")
+
+    def resample(method, *flags):
+        out = tmp_path / "out.parquet"
+        out.unlink(missing_ok=True)
+        ask = ["resample", method, str(tmp_path / "in.parquet"), "--target", "failed"]
+        code = main([*ask, "--out", str(out), *flags])
+        return pl.read_parquet(out) if code == 0 else capsys.readouterr().err
+
+    for method in ("ewmote", "mwmote"):
+        default = resample(method)
+        assert default.equals(resample(method, "--k-border", "3"))
+        assert not default.equals(resample(method, "--k-border", "1"))
+        assert "--k-border 0 must be above 0" in resample(method, "--k-border", "0")
+    default = resample("ewmote")
+    assert default.equals(resample("ewmote", "--deleted-share", "0.8"))
+    assert not default.equals(resample("ewmote", "--deleted-share", "0.2"))
+    assert "--deleted-share 1.0 must be between" in resample("ewmote", "--deleted-share", "1")
+    assert "mwmote deletes nothing" in resample("mwmote", "--deleted-share", "0.5")

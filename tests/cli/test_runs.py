@@ -120,13 +120,44 @@ def test_settings_come_from_a_file_and_flags_win(events, tmp_path):
     assert "Loss: softmax" in page and "<svg" in page
 
 
-def test_an_unknown_key_of_the_file_names_the_nearest(events, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("layer = 1", "'layer'; did you mean 'layers'?"),
+        ("learning_rat = 1", "'learning_rat'; did you mean 'learning-rate'?"),
+        ("[fit.sasrec]\nlayer = 1", "'fit.sasrec.layer'; did you mean 'layers'?"),
+        ("[fit.sasrec]\nlayers = 1", "'fit.sasrec.layers'; did you mean 'layers'?"),
+        ("[layer]", "'layer'; did you mean 'layers'?"),
+        ("[nonsense]\nzzz = 1", "'nonsense.zzz'; known: attention-dropout, batch-size"),
+        ("config = 'other.toml'", "'config'; known:"),
+    ],
+)
+def test_an_unknown_key_of_the_file_names_the_nearest(events, tmp_path, capsys, content, said):
     config = tmp_path / "settings.toml"
-    config.write_text("layer = 1\n")
+    config.write_text(content)
     options = ["--config", str(config), "--out", str(tmp_path / "run")]
     assert main(["fit", "sasrec", str(events), *options]) == 2
-    assert "Did you mean --layers?" in capsys.readouterr().err
+    assert f"no option is called {said}" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_table_of_the_file_has_keys_of_its_own_and_numbers_are_not_rounded(
+    events, tmp_path, capsys
+):
+    config = tmp_path / "settings.toml"
+    options = ["--config", str(config), "--out", str(tmp_path / "run")]
+    config.write_text("[backbone]\nlayer = 1\n")
+    assert main(["fit", "llmrec", str(events), *options]) == 2
+    assert "'backbone.layer'; did you mean 'backbone.layers'?" in capsys.readouterr().err
+    config.write_text("layers = 2.9\n")
+    assert main(["fit", "sasrec", str(events), *options]) == 2
+    assert 'unable to convert "2.9"' in capsys.readouterr().err
+
+
+def test_a_model_that_does_not_fit_into_memory_is_refused(events, tmp_path, capsys):
+    for size in (["--dim", str(10**8)], ["--length", str(10**8)], ["--dim", str(10**10)]):
+        assert fit(events, tmp_path / "run", "sasrec", *size) == 2
+        assert "error: training sasrec needs" in capsys.readouterr().err
 
 
 def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(events, tmp_path, monkeypatch):
@@ -183,6 +214,12 @@ def test_recommend_says_when_the_history_holds_every_item(run, capsys):
     everything = ",".join(mo.load(run).vocabulary.ids)
     assert main(["recommend", str(run), "--history", everything]) == 0
     assert "nothing is left to recommend" in capsys.readouterr().out
+
+
+def test_more_items_than_there_are_can_be_asked_for(run, capsys):
+    for k in (31, 10**30):
+        assert main(["recommend", str(run), "--history", "sku-1", "-k", str(k), "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)) == 29
 
 
 def test_a_run_that_is_not_finished_says_how_it_goes_on(run, tmp_path, capsys):

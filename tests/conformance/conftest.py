@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 
 import modicum
-from modicum.cli.methods import RECOMMENDERS
 from modicum.data.log import EventLog
 from modicum.data.simulate import simulate_markov
 from modicum.data.split import Split, split
+from modicum.methods.finding import RECOMMENDERS
 from modicum.methods.network import CountedNetwork
 from modicum.methods.recommender import Recommender
 from modicum.methods.sequential.llmrec import LLMRec

@@ -1,7 +1,7 @@
 """The suite covers every method that the package offers."""
 
 import modicum
-from modicum.cli.methods import RECOMMENDERS, find_methods
+from modicum.methods.finding import RECOMMENDERS, find_methods
 from modicum.methods.recommender import Recommender
 
 from .conftest import METHODS

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import modicum
-from modicum.cli.methods import CONVERSION, find_methods
 from modicum.data.funnel import Funnel
 from modicum.data.simulate_funnel import simulate_funnel
 from modicum.errors import DataError
 from modicum.methods.conversion.funnel_model import FunnelModel
+from modicum.methods.finding import CONVERSION, find_methods
 from modicum.training.rows import RowBatch
 
 METHODS = {word: found.load() for word, found in find_methods(*CONVERSION).items()}

@@ -43,8 +43,8 @@ def share_layers_out() -> None:
     """Let no network fit into memory that is not shared out."""
     needed = memory.training_bytes
 
-    def pretended(network, positions, *, shared_by=1):
-        return needed(network, positions, shared_by=shared_by) if shared_by > 1 else 2**60
+    def pretended(network, positions, *, shared_by=1, **how):
+        return needed(network, positions, shared_by=shared_by, **how) if shared_by > 1 else 2**60
 
     memory.training_bytes = pretended
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from modicum.errors import ResourceError
+from modicum.methods.sequential.sasrec import SASRec
 from modicum.nn.decoder import Decoder, DecoderStack
 from modicum.training import memory
 
@@ -56,3 +57,36 @@ def test_a_network_that_does_not_exist_can_be_estimated():
     with torch.device("meta"):
         network = torch.nn.Linear(2**20, 2**20)
     assert memory.training_bytes(network, 1) > 2**42
+
+
+def test_what_is_not_trained_is_held_once():
+    network = torch.nn.Linear(10, 6, bias=False)
+    assert memory.training_bytes(network, 0, trained=False) == 60 * 4
+
+
+@pytest.mark.parametrize("huge", [{"dim": 2**28}, {"length": 2**34}, {"dim": 2**40}], ids=str)
+def test_what_does_not_fit_is_refused_before_it_is_built(monkeypatch, huge):
+    built, network = [], SASRec.network
+
+    def build(self, catalogue):
+        built.append(torch.empty(0).device.type)
+        return network(self, catalogue)
+
+    monkeypatch.setattr(SASRec, "network", build)
+    with pytest.raises(ResourceError, match="training sasrec needs"):
+        recipe.model(**huge).fit(recipe.parts().train, progress=False)
+    assert built == ["meta"]
+
+
+def test_the_estimate_does_not_change_what_is_learnt(monkeypatch):
+    train = recipe.parts().train
+    with_estimate = recipe.model(epochs=1).fit(train, progress=False)
+    monkeypatch.setattr(memory, "require_room", lambda *_: None)
+    without = recipe.model(epochs=1).fit(train, progress=False)
+    states = [model.fitted_network.state_dict() for model in (with_estimate, without)]
+    assert all(torch.equal(x, states[1][name]) for name, x in states[0].items())
+
+
+def test_a_network_that_the_meta_device_cannot_hold_is_let_through(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 0)
+    memory.require_room(lambda: torch.nn.Linear(int(torch.ones(1)), 1), 1, CPU, "an odd network")

@@ -10,10 +10,10 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError
 
 from modicum import __version__
 from modicum.cli.add_items import add_items
@@ -24,9 +24,10 @@ from modicum.cli.doctor import doctor
 from modicum.cli.evaluate import evaluate
 from modicum.cli.export import export
 from modicum.cli.faces import faces
-from modicum.cli.fit import fit, read_config
+from modicum.cli.fit import fit
 from modicum.cli.histories import histories
 from modicum.cli.keys import keys
+from modicum.cli.options import read_config, refuse_fractions
 from modicum.cli.predict import predict
 from modicum.cli.prune import prune
 from modicum.cli.recommend import recommend
@@ -65,6 +66,7 @@ app = App(
     could not be done, and the message says why; 130 stopped by Ctrl-C. `watch` has two more.
     """,
     version=__version__,
+    config=(read_config, refuse_fractions),
     result_action="return_int_as_exit_code_else_zero",
     print_error=False,
     exit_on_error=False,
@@ -76,7 +78,6 @@ app.command(
     "modicum.cli.depth_study:command",  # its flags are the fields of LLMRec, which loads torch
     name="depth-study",
     help="Train a decoder to several depths, leave the deepest early, and compare.",
-    config=read_config,
 )
 
 
@@ -92,6 +93,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
         except ModicumError as error:
             _say("error", with_flags(str(error), flags_of(tokens)))
             return 2
+        except MissingArgumentError as error:
+            if error.argument is not None and error.argument.field_info.is_positional:
+                error.keyword = error.keyword or error.argument.name.lstrip("-").upper()
+            _say("error", error)
+            return 2
         except (CycloptsError, OSError) as error:
             _say("error", error)
             return 2
@@ -100,25 +106,31 @@ def main(tokens: Sequence[str] | None = None) -> int:
             return 130
 
 
-def flags_of(tokens: Sequence[str] | None) -> set[str]:
-    """Return the flags of the verb that ``tokens`` call."""
+def flags_of(tokens: Sequence[str] | None) -> dict[str, str]:
+    """Return argument -> flag of the verb that ``tokens`` call."""
     *_, verb = app.parse_commands(tokens)[1]
-    return {name for argument in verb.assemble_argument_collection() for name in argument.names}
+    arguments = verb.assemble_argument_collection()
+    return {x.field_info.name: x.name for x in arguments if "." not in x.name}
 
 
-def with_flags(message: str, flags: Collection[str]) -> str:
+def with_flags(message: str, flags: Mapping[str, str]) -> str:
     """Put flags into a message in place of the arguments that they stand for in Python.
 
-    >>> with_flags("learning_rate=0 must be above 0; by='time' is not", {"--learning-rate", "--by"})
+    >>> flags = {"learning_rate": "--learning-rate", "by": "--by", "after": "--after"}
+    >>> with_flags("learning_rate=0 must be above 0; by='time' is not", flags)
     '--learning-rate 0 must be above 0; --by time is not'
+    >>> with_flags("say after={'like': 'click', 'hide': None}", flags)
+    'say --after like=click,hide'
     """
 
     def flag(found: re.Match[str]) -> str:
-        name = f"--{found['name'].replace('_', '-')}"
-        value = found["value"].strip("'(),").replace(", ", ",")
-        return f"{name} {'none' if value == 'None' else value}" if name in flags else found[0]
+        if found["name"] not in flags:
+            return found[0]
+        value = re.sub(r": None|'", "", found["value"].strip("(),[]{}"))
+        value = value.replace(": ", "=").replace(", ", ",")
+        return f"{flags[found['name']]} {'none' if value == 'None' else value}"
 
-    value = r"'[^']*'|\([^)]*\)|None\b|[^\s']"
+    value = r"'[^']*'|\([^)]*\)|\[[^][]*\]|\{[^}]*\}|None\b|[^\s']"
     return re.sub(rf"\b(?P<name>[a-z_]+)=(?P<value>{value})", flag, message)
 
 

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 import modicum as mo
-from modicum.cli.fit import read_config
 from modicum.errors import DataError, SettingError
 
 SHEET = "contact-sheet.jpg"
@@ -184,7 +183,7 @@ def __getattr__(name: str) -> Any:
     return with_settings_of(mo.faces.MaskedFaceRecognizer, fit)
 
 
-faces = App(name="faces", help="Recognise people with and without a mask.", config=read_config)
+faces = App(name="faces", help="Recognise people with and without a mask.")
 for verb in (build, enrol, evaluate, identify):
     faces.command(verb)
 faces.command(

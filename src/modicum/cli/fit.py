@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, ArgumentCollection, Parameter
-from cyclopts.config import Toml
+from cyclopts import App, Parameter
 
 from modicum.cli.events import Roles, Targets
-from modicum.cli.methods import CONVERSION, RECOMMENDERS, find_methods, with_settings_of
+from modicum.cli.methods import with_settings_of
 from modicum.cli.runs import CHECKPOINT, MODEL, Run, fingerprint, load_model, origin
 from modicum.cli.workers import run_again, starts_others
 from modicum.errors import SettingError
+from modicum.methods.finding import CONVERSION, RECOMMENDERS, find_methods
 
 if TYPE_CHECKING:
     from modicum.data.split import Split
@@ -134,20 +133,6 @@ def learn(run: Run, model: Any, parts: Split, out: Path, older: Any = None) -> N
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def read_config(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill what the command line leaves open from the TOML file that ``--config`` names."""
-    token = next((a.tokens[0] for a in arguments if a.name == "--config" and a.tokens), None)
-    if token is None:
-        return
-    if not Path(token.value).is_file():
-        raise SettingError(f"--config {token.value}: there is no such file; check the path")
-    try:
-        tomllib.loads(Path(token.value).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SettingError(f"--config {token.value}: this is no TOML: {error}") from None
-    Toml(token.value, use_commands_as_keys=False)(app, commands, arguments)
-
-
 def command(method: str) -> Callable[..., None]:
     """Return ``fit_method`` for one method, its fields standing in the signature as flags."""
     return with_settings_of(find_methods(*RECOMMENDERS)[method].load(), fit_method, method=method)
@@ -160,7 +145,7 @@ def __getattr__(name: str) -> Any:
     return command(name)
 
 
-fit = App(name="fit", help="Fit a method and save it.", config=read_config)
+fit = App(name="fit", help="Fit a method and save it.")
 for families, file in ((RECOMMENDERS, "fit"), (CONVERSION, "fit_funnel")):
     for word, found in find_methods(*families).items():
         fit.command(f"modicum.cli.{file}:{word}", name=word, help=found.doc)

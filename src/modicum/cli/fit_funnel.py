@@ -11,8 +11,10 @@ from typing import Any
 import modicum as mo
 from modicum.cli.fit import PAGE
 from modicum.cli.funnel_runs import By, FunnelRun, tasks_beside
-from modicum.cli.methods import CONVERSION, find_methods, with_settings_of
+from modicum.cli.methods import with_settings_of
 from modicum.cli.runs import CHECKPOINT, MODEL, fingerprint
+from modicum.errors import SettingError
+from modicum.methods.finding import CONVERSION, find_methods
 
 
 def fit_funnel(
@@ -43,8 +45,13 @@ def fit_funnel(
     """
     from modicum.training.drawing import training_page
 
-    beside = tasks_beside(after)
-    funnel = mo.Funnel(*steps.split(","), after=beside)
+    names, beside = steps.split(","), tasks_beside(after)
+    if not all((*names, *beside)):
+        raise SettingError(
+            "--steps and --after name columns, separated by commas: --steps click,conversion "
+            "--after like=click,hide"
+        )
+    funnel = mo.Funnel(*names, after=beside)
     model = find_methods(*CONVERSION)[method].load()(funnel=funnel, **settings)
     model.check()
     run = FunnelRun(method, settings, seed, table, [*funnel.steps], beside, by, fingerprint(table))

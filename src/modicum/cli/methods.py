@@ -1,19 +1,12 @@
-"""Methods found as files of ``modicum.methods``, and their fields as flags.
-
-A file of a family that holds a class of its own name is a method; a new file of a family that
-``modicum fit`` knows is a new word of it. The files are looked at, not imported, until one of them
-is called.
-"""
+"""The fields of a method as flags."""
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import reduce
-from importlib import import_module
 from operator import or_
 from pathlib import Path
 from types import NoneType, UnionType
@@ -21,53 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from cyclopts import Parameter
 
-import modicum.methods
-
-RECOMMENDERS = ("sequential", "crossdomain")
-"""Families of methods that learn from an event log and rank a catalogue."""
-
-CONVERSION = ("conversion",)
-"""Families of methods that learn the steps of a funnel from a table of impressions."""
-
 PLAIN = (bool, int, float, str, Path, NoneType)
 """Types of which a value can be typed at a prompt."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method's file, before it is imported.
-
-    Args:
-        module: where it is.
-        name: of its class.
-        doc: docstring of the file.
-    """
-
-    module: str
-    name: str
-    doc: str
-
-    def load(self) -> type:
-        """Import the class."""
-        found: type = getattr(import_module(self.module), self.name)
-        return found
-
-
-def find_methods(*families: str) -> dict[str, Method]:
-    """Return word -> method, for every method of the families.
-
-    >>> find_methods(*RECOMMENDERS)["sasrec"].module
-    'modicum.methods.sequential.sasrec'
-    """
-    found = {}
-    root = Path(modicum.methods.__file__).parent
-    for path in sorted(path for family in families for path in root.glob(f"{family}/*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem:
-                module = f"modicum.methods.{path.parent.name}.{path.stem}"
-                found[path.stem] = Method(module, node.name, ast.get_docstring(tree) or "")
-    return found
 
 
 def flags(method: type) -> list[inspect.Parameter]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modicum.cli.runs import load_model
+from modicum.cli.runs import family_of, load_model
 from modicum.errors import SettingError
 
 
@@ -22,10 +22,7 @@ def predict(model: Path, table: Path, *, out: Path) -> None:
         raise SettingError(f"--out {out}: the name must end in .parquet or .csv")
     saved = load_model(model)
     if not hasattr(saved, "funnel"):
-        raise SettingError(
-            f"{model} holds no model of a funnel, but {saved.name}; a recommender answers "
-            "'modicum recommend'"
-        )
+        raise SettingError(f"{model} holds no model of a funnel but {family_of(saved)}")
     rows = scan_table(table).collect()
     result = rows.hstack(saved.predict(rows))
     out.parent.mkdir(parents=True, exist_ok=True)

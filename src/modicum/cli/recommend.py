@@ -43,14 +43,13 @@ def recommend(
         exclude_seen: leave out items of the history.
         json: print JSON instead of a table.
     """
-    if history is not None and user is None:
-        items: list[Any] = [item for item in next(csv.reader([history]), []) if item]
-    elif user is not None and history is None:
-        items = history_of(user, Run.read(model), events)
-    else:
+    if (history is None) == (user is None):
         raise SettingError("recommend for either --history ITEM,ITEM,... or --user ID")
     saved = load_recommender(model)
-    if history is not None:
+    if user is not None:
+        items = history_of(user, Run.read(model), events)
+    else:
+        items = [item for item in next(csv.reader([history or ""]), []) if item]
         names = saved.vocabulary.domain_names
         pairs = [(x.partition("=")[0], x.partition("=")[2]) for x in items]
         items = [pair if pair[0] in names else x for x, pair in zip(items, pairs, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import modicum as mo
 from modicum.errors import DataError, SettingError, nearest
@@ -16,6 +16,8 @@ def resample(
     target: str,
     out: Path,
     ratio: float | None = None,
+    k_border: int | None = None,
+    deleted_share: float | None = None,
     categorical: str | None = None,
     seed: int = 0,
     html: Path | None = None,
@@ -31,6 +33,9 @@ def resample(
         out: where the longer table goes, .parquet or .csv.
         ratio: rows of the rarer of two classes for each row of the other; by default all classes
             become as frequent as the most frequent.
+        k_border: nearest rows of other classes that make up the border, 3 if not given.
+        deleted_share: of the features of a copy, filled in anew, above 0 and below 1; 0.8 if not
+            given.
         categorical: columns whose numbers are codes of categories, separated by commas.
         seed: of what is drawn.
         html: write a report on rows made while a fifth of the table was hidden, as a page.
@@ -46,13 +51,20 @@ def resample(
         raise DataError(f"{table} has no column {target!r}; {nearest(target, rows.columns)}")
     if missing := rows[target].null_count():
         raise DataError(f"{table}: {missing:,} row(s) have no {target}; drop or label them")
-    settings = {"categorical": categorical.split(",")} if categorical else {}
-    if settings and method == "mwmote":
+    if categorical and method == "mwmote":
         raise SettingError("--categorical: mwmote takes numbers alone; use ewmote")
-    kind = {"ewmote": mo.EWMOTE, "mwmote": mo.MWMOTE}[method]
-    sampler = kind(
-        sampling_strategy="auto" if ratio is None else ratio, random_state=seed, **settings
-    )
+    if deleted_share is not None and method == "mwmote":
+        raise SettingError("--deleted-share: mwmote deletes nothing; use ewmote")
+    asked = {
+        "sampling_strategy": ratio,
+        "k_border": k_border,
+        "deleted_share": deleted_share,
+        "categorical": categorical.split(",") if categorical else None,
+    }
+    kind: Any = {"ewmote": mo.EWMOTE, "mwmote": mo.MWMOTE}[method]
+    given = {name: value for name, value in asked.items() if value is not None}
+    sampler = kind(random_state=seed, **given)
+    sampler.check_settings()
     features, labels = rows.drop(target), rows[target]
     try:
         more, longer = sampler.fit_resample(features, labels)

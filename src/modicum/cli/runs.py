@@ -22,6 +22,20 @@ FILE = "run.json"
 MODEL, CHECKPOINT = "config.json", "checkpoint"
 """What a finished run holds, and what an unfinished one may hold."""
 
+RECOMMENDER = "a recommender: ask it by 'modicum recommend', 'modicum score' or 'modicum serve'"
+
+FAMILIES = {
+    "sequential": RECOMMENDER,
+    "crossdomain": RECOMMENDER,
+    "conversion": "a model of a funnel: ask it by 'modicum predict' or 'modicum serve'",
+    "rating": (
+        "a model of ratings: ask it by 'modicum serve', or in Python by "
+        "mo.load(folder).predict(users, items)"
+    ),
+    "faces": "a model of faces: ask it by 'modicum faces', or in Python",
+}
+"""What the models of each family of methods are, and how they are asked."""
+
 
 class Kept:
     """What makes a run repeatable, kept in its folder; a dataclass adds its fields."""
@@ -171,11 +185,17 @@ def load_recommender(folder: Path) -> Any:
 
     found = load_model(folder)
     if not isinstance(found, Recommender):
-        raise BundleError(
-            f"{folder} holds no recommender but a model of {type(found).__name__}; what it predicts "
-            "for rows of a table, 'modicum predict' and 'modicum serve' answer"
-        )
+        raise BundleError(f"{folder} holds no recommender but {family_of(found)}")
     return found
+
+
+def family_of(model: Any) -> str:
+    """Return what kind of model a loaded one is, and how it is asked.
+
+    >>> family_of(mo.Popularity())
+    "Popularity, a recommender: ask it by 'modicum recommend', 'modicum score' or 'modicum serve'"
+    """
+    return f"{type(model).__name__}, {FAMILIES[type(model).__module__.split('.')[2]]}"
 
 
 def origin(folder: Path, model: Any) -> dict[str, str]:

@@ -54,7 +54,12 @@ def score(
 
     if cluster is not None and engine != "ray":
         raise SettingError(f"cluster={cluster!r} needs engine='ray'")
-    load_recommender(model)
+    loaded = load_recommender(model)
+    if target_domain is None and (names := loaded.vocabulary.domain_names) and not loaded.reads_all:
+        raise SettingError(
+            f"{loaded.name} reads a history for the domain that is asked for; name it with "
+            f"--target-domain, one of {', '.join(names)}"
+        )
     named: dict[str, Any] = Run.read(model).columns if (model / FILE).exists() else {}
     named |= (roles or Roles()).named()
     log = mo.read_events(source_of(events), **named, on_error=on_error)

@@ -11,6 +11,7 @@ import modicum as mo
 from modicum.cli.evaluate import REPORT
 from modicum.cli.events import source_of
 from modicum.cli.fit import built, learn
+from modicum.cli.funnel_runs import FunnelRun
 from modicum.cli.life import Life
 from modicum.cli.runs import MODEL, Run, fingerprint, load_model, origin
 from modicum.errors import BundleError, ModicumError, SettingError
@@ -78,7 +79,13 @@ def _watched(life: Life, given: str | None, anew: bool, margin: float, keep: int
 
     from modicum.evaluation.noninferiority import FEWEST_USERS
 
-    at, run = life.live, Run.read(life.live)
+    at = life.live
+    if FunnelRun.is_in(at):
+        raise SettingError(
+            f"{life.link} is a run of a funnel, and watch handles recommenders alone; fit it anew "
+            "with modicum fit, and judge both with modicum compare"
+        )
+    run = Run.read(at)
     events = given or run.events
     digest = fingerprint(events)
     asked = {"events": digest, "anew": anew, "margin": margin}
@@ -159,8 +166,8 @@ def judged_shares(log: EventLog, run: Run, model: Any) -> dict[str, float] | Non
 
     if run.split.get("by") != "time":
         raise SettingError(
-            "the live run was split by='last-item', so that it knows events of all times and "
-            "nothing can judge it; fit one by time"
+            "the live run was split with --by last-item, so that it knows events of all times and "
+            "nothing can judge it; fit one with --by time"
         )
     since = model.lineage.get("split", {}).get("test from")
     if since is None:

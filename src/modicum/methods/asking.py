@@ -109,8 +109,9 @@ class Asked(ABC):
         self._require_fitted()
         if (histories is None) == (users is None):
             raise DataError("give either histories=[[item, ...], ...] or users=[...]")
-        if k < 1:
-            raise DataError(f"k={k} must be 1 or more")
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise DataError(f"k={k!r} must be 1 or more, a whole number")
+        k = min(int(k), len(self.vocabulary))
         if isinstance(histories, Histories):
             prefixes, names = self._inputs_of(histories), histories.user_ids
         elif histories is not None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from modicum.errors import SettingError, nearest
+from modicum.methods.finding import RECOMMENDERS, find_methods
 from modicum.methods.network import SequenceNetwork
 from modicum.methods.recommender import Recommender
 from modicum.nn.table import ItemTable
@@ -18,19 +17,6 @@ METHOD = "method"
 """Key of the word in a table of settings."""
 OWN_WAYS = ("before_training", "windows_of", "counted", "read")
 """What an encoder must do as every recommender does, because only its network is taken."""
-
-
-def words() -> dict[str, str]:
-    """Return word -> module of every file in a family of methods.
-
-    >>> words()["sasrec"]
-    'modicum.methods.sequential.sasrec'
-    """
-    root = Path(__file__).parent
-    return {
-        path.stem: f"modicum.methods.{path.parent.name}.{path.stem}"
-        for path in sorted(root.glob("*/[a-z]*.py"))
-    }
 
 
 @dataclass(kw_only=True)
@@ -59,9 +45,7 @@ class BuiltAround(WindowFields, Recommender):
 
     def check(self) -> None:
         super().check()
-        encoder = self.built_on
-        if isinstance(encoder, WindowFields):
-            encoder.check()
+        self.built_on.check()
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"encoder": settings_of(self.built_on)}
@@ -85,7 +69,7 @@ def encoder_of(given: str | Mapping[str, Any] | Recommender) -> Recommender:
     32
     >>> encoder_of("sasrek")
     Traceback (most recent call last):
-    modicum.errors.SettingError: the encoder 'sasrek' is no method; did you mean 'sasrec'?
+    modicum.errors.SettingError: the encoder 'sasrek' is no recommender; did you mean 'sasrec'?
     """
     found = given if isinstance(given, Recommender) else _of_settings(given)
     if any(getattr(type(found), way) is not getattr(Recommender, way) for way in OWN_WAYS):
@@ -132,17 +116,12 @@ def share_items(network: SequenceNetwork, items: ItemTable) -> None:
 
 def _of_settings(given: str | Mapping[str, Any]) -> Recommender:
     settings = {METHOD: given} if isinstance(given, str) else dict(given)
-    word = settings.pop(METHOD, None)
-    if not isinstance(word, str) or word not in words():
-        raise SettingError(
-            f"the encoder {word!r} is no method; {nearest(str(word), words())}"
-            if word is not None
-            else f"the encoder {given!r} does not say its {METHOD!r}"
-        )
-    module = vars(import_module(words()[word]))
-    method = next((module[name] for name in module if name.lower() == word), None)
-    if not (isinstance(method, type) and issubclass(method, Recommender)):
-        raise SettingError(f"{word!r} is no recommender; use sasrec, gru4rec or bert4rec")
+    word, methods = settings.pop(METHOD, None), find_methods(*RECOMMENDERS)
+    if word is None:
+        raise SettingError(f"the encoder {given!r} does not say its {METHOD!r}")
+    if str(word) not in methods:
+        raise SettingError(f"the encoder {word!r} is no recommender; {nearest(str(word), methods)}")
+    method = methods[str(word)].load()
     known = [field.name for field in fields(method)]
     for name in settings:
         if name not in known:

@@ -29,7 +29,7 @@ from modicum.training import memory
 from modicum.training.batches import Windows
 from modicum.training.loop import train as run_training
 from modicum.training.processes import Processes
-from modicum.training.settings import WindowFields
+from modicum.training.settings import WindowFields, check_types
 
 VALIDATION_QUERIES = 5_000
 
@@ -44,6 +44,10 @@ class Recommender(Asked, ABC):
     @abstractmethod
     def network(self, catalogue: Catalogue) -> Network:
         """Build the untrained network for a catalogue."""
+
+    def check(self) -> None:
+        """Raise SettingError where a field is of another type or out of range."""
+        check_types(self)
 
     # fitting
 
@@ -86,8 +90,7 @@ class Recommender(Asked, ABC):
         if older is not None:
             histories = histories.continuing(older.vocabulary)
             older.prepare(self)
-        if isinstance(self, WindowFields):
-            self.check()
+        self.check()
         self.lineage: dict[str, Any] = {
             "seed": seed,
             "data": events_digest(histories),
@@ -97,9 +100,11 @@ class Recommender(Asked, ABC):
         if older is not None:
             self.lineage["start"] = older.described
         self.before_training(histories, fitting)
-        torch.manual_seed(seed)
         try:
-            self._begin(Catalogue.of(histories, self.predicted(histories)))
+            catalogue = Catalogue.of(histories, self.predicted(histories))
+            self._require_room(catalogue)
+            torch.manual_seed(seed)
+            self._begin(catalogue)
             self._require_weighed(histories, self._network.weighs)
             if older is not None:
                 older.give(self, self._network)
@@ -142,6 +147,14 @@ class Recommender(Asked, ABC):
     def counted(self, histories: Histories) -> Histories:
         """Return what a network that only counts is to count of the training events."""
         return histories
+
+    def _require_room(self, catalogue: Catalogue) -> None:
+        positions, device = 0, torch.device("cpu")
+        if isinstance(self, WindowFields):
+            positions = self.batch_size * self.length // Processes.join().size
+            device = self.torch_device
+        purpose = f"training {self.name}"
+        memory.require_room(lambda: self.network(catalogue), positions, device, purpose)
 
     def _begin(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue

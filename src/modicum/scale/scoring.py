@@ -81,4 +81,4 @@ def needed_bytes(model: Recommender, events: int, users: int, k: int) -> int:
     block = min(max(SCORES_PER_BLOCK, catalogue), users * catalogue)
     width = getattr(model, "dim", 64)
     read = min(POSITIONS_PER_BATCH, events) * width
-    return events * 100 + users * k * 60 + block * 4 * 3 + read * 4 * 16
+    return events * 100 + users * min(k, catalogue) * 60 + block * 4 * 3 + read * 4 * 16

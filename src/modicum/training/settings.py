@@ -2,16 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 import torch
 
-from modicum.errors import SettingError
+from modicum.errors import SettingError, nearest
 from modicum.nn.softmax import cpu_multiplies_bfloat16
 
 SIZES = ("length", "batch_size", "epochs", "dim", "hidden", "layers", "heads", "head_dim")
 """Fields that must be 1 or more, wherever a method has them."""
+
+PLAIN: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "text",
+    NoneType: "None",
+}
+"""Types of fields that are checked, in words."""
+
+
+def check_types(settings: Any) -> None:
+    """Refuse a field of plain values or of choices that holds another, by its annotation.
+
+    Numbers of NumPy become Python's. A field that may hold anything else is left to its method.
+
+    Args:
+        settings: a dataclass.
+
+    Raises:
+        SettingError: a value is of another type, or is none of the choices.
+
+    >>> check_types(WindowFields(windows="al"))
+    Traceback (most recent call last):
+    modicum.errors.SettingError: windows='al' is not known; did you mean 'all'?
+    """
+    hints = get_type_hints(type(settings))
+    for name in (field.name for field in fields(settings)):
+        value, hint = getattr(settings, name), hints[name]
+        if isinstance(value, np.generic):
+            value = value.item()
+            setattr(settings, name, value)
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        if get_origin(hint) is Literal:
+            if value not in get_args(hint):
+                known = nearest(str(value), get_args(hint))
+                raise SettingError(f"{name}={value!r} is not known; {known}")
+        elif PLAIN.keys() >= set(kinds) and not any(_is(value, kind) for kind in kinds):
+            asked = " or ".join(PLAIN[kind] for kind in kinds)
+            raise SettingError(f"{name}={value!r} must be {asked}")
+
+
+def _is(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 @dataclass(kw_only=True)
@@ -39,7 +87,8 @@ class TrainingFields:
     device: str = "auto"
 
     def check(self) -> None:
-        """Raise SettingError where a field is out of range."""
+        """Raise SettingError where a field is of another type or out of range."""
+        check_types(self)
         for name in SIZES:
             size = getattr(self, name, None)
             if size is not None and size < 1:
@@ -75,14 +124,6 @@ class WindowFields(TrainingFields):
     length: int = 50
     windows: Literal["all", "latest"] = "all"
     head: Literal["auto", "float32", "bfloat16"] = "auto"
-
-    def check(self) -> None:
-        """Raise SettingError where a field is out of range."""
-        super().check()
-        if self.windows not in ("all", "latest"):
-            raise SettingError(f"windows={self.windows!r} must be 'all' or 'latest'")
-        if self.head not in ("auto", "float32", "bfloat16"):
-            raise SettingError(f"head={self.head!r} must be 'auto', 'float32' or 'bfloat16'")
 
     @property
     def bfloat16_head(self) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 import modicum as mo
 from modicum.data.simulate_funnel import simulate_funnel
-from modicum.errors import DataError, NotFittedError, SettingError
+from modicum.errors import DataError, NotFittedError, ResourceError, SettingError
 from modicum.methods.conversion import funnel_model
 from modicum.methods.conversion.calibration import (
     calibrated,
@@ -133,6 +133,8 @@ def test_a_leak_among_the_features_is_refused_until_it_is_ignored(rows):
         ({"bins": 0}, "bins=0"),
         ({"dropout": 1.0}, "dropout"),
         ({"epochs": 0}, "epochs=0"),
+        ({"hidden": 1.5}, "hidden=1.5 must be a whole number"),
+        ({"product": 1}, "product=1 must be True or False"),
     ],
 )
 def test_settings_out_of_range_are_refused(rows, settings, said):
@@ -153,8 +155,14 @@ def test_nothing_is_predicted_before_fitting(rows):
 def test_no_rows_give_no_predictions(rows):
     fitted = model().fit(rows, progress=False)
     assert fitted.predict(rows.clear()).columns == FUNNEL.outputs
-    with pytest.raises(DataError, match="no rows"):
+    with pytest.raises(DataError, match="polars frame has no data rows"):
         model().fit(rows.clear(), progress=False)
+
+
+def test_a_table_of_nothing_but_a_header_is_named(rows, tmp_path):
+    rows.clear().write_csv(tmp_path / "impressions.csv")
+    with pytest.raises(DataError, match=r"impressions\.csv has no data rows"):
+        model().fit(tmp_path / "impressions.csv", progress=False)
 
 
 def test_without_validation_all_epochs_are_trained_and_with_it_the_best_is_kept(rows):
@@ -175,3 +183,8 @@ def test_a_known_funnel_is_recovered():
         said, truth = found[name].to_numpy(), made.reach[:, task]
         assert np.corrcoef(said, truth)[0, 1] > least
         assert said.mean() == pytest.approx(truth.mean(), rel=0.15)
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_built(rows):
+    with pytest.raises(ResourceError, match="training sharedbottom needs"):
+        model(hidden=10**8).fit(rows, progress=False)

@@ -177,6 +177,11 @@ def test_the_encoder_may_be_a_word_a_table_or_a_recommender():
         ({"encoder": "slmrec"}, "more than its network"),
         ({"encoder": mo.Merged()}, "more than its network"),
         ({"encoder": "item_towers"}, "is no recommender"),
+        ({"encoder": "ips"}, "is no recommender"),
+        (
+            {"encoder": "nope"},
+            "; known: bert4rec, gru4rec, imvae, llmrec, macd, merged, popularity",
+        ),
         ({"encoder": mo.SASRec(epochs=7)}, "epochs=7 of the encoder does not count"),
         ({"history": "mergd"}, "did you mean 'merged'"),
         ({"encoder": {"method": "sasrec", "dim": 0}}, "dim=0"),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import modicum as mo
-from modicum.errors import BundleError, DataError, NotFittedError, SettingError
+from modicum.errors import BundleError, DataError, NotFittedError, ResourceError, SettingError
 from modicum.methods.finding import find_methods
 from modicum.methods.rating.base import Rater
 
@@ -135,6 +135,7 @@ OUT_OF_RANGE = {
     "epochs": 0,
     "drawn": 0,
     "learning_rate": -1.0,
+    "batch_size": 0.5,
     "learn": "ranks",
     "propensities": "guess",
     "criterion": "auc",
@@ -167,3 +168,8 @@ def test_it_is_judged_by_ratings(model, given):
 def test_one_id_is_not_taken_for_a_list_of_its_letters(model, users, items):
     with pytest.raises(DataError, match="pass a list of ids"):
         model.predict(users, items)
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_built(method, ratings):
+    with pytest.raises(ResourceError, match=r"training .* needs"):
+        make(method, dim=10**12).fit(ratings, progress=False)

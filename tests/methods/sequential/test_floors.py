@@ -72,7 +72,9 @@ def test_transitions_are_what_a_loop_counts(histories, query, recent):
     assert scores(model, query) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"recent": 0}, {"decay": 0.0}, {"decay": 1.5}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"recent": 0}, {"recent": 2.5}, {"decay": 0.0}, {"decay": 1.5}], ids=str
+)
 def test_settings_out_of_range(wrong):
     with pytest.raises(SettingError, match=next(iter(wrong))):
         modicum.Transitions(**wrong).fit(log_of(HISTORIES))

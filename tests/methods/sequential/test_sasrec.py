@@ -1,11 +1,14 @@
 """SASRec: blocks in bfloat16 train like those in float32, and only training is in bfloat16."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
 import modicum as mo
+from modicum.data.simulate import simulate_markov
 from modicum.data.vocabulary import Vocabulary
 from modicum.errors import SettingError
 from modicum.methods.network import Catalogue
@@ -48,5 +51,34 @@ def test_answers_are_in_float32():
 
 
 def test_other_precisions_are_refused():
-    with pytest.raises(SettingError, match="precision"):
+    with pytest.raises(SettingError, match="precision='float16' is not known; did you mean"):
         mo.SASRec(precision="float16").check()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"dim": 1.5}, "dim=1.5 must be a whole number"),
+        ({"dim": "64"}, "dim='64' must be a whole number"),
+        ({"layers": True}, "layers=True must be a whole number"),
+        ({"heads": None}, "heads=None must be a whole number"),
+        ({"hidden": "wide"}, "hidden='wide' must be a whole number or None"),
+        ({"dropout": "0.2"}, "dropout='0.2' must be a number"),
+        ({"epochs": np.float64(2.5)}, "epochs=2.5 must be a whole number"),
+        ({"device": 0}, "device=0 must be text"),
+        ({"windows": "al"}, "windows='al' is not known; did you mean 'all'?"),
+        ({"windows": 3}, "windows=3 is not known; known: all, latest"),
+    ],
+    ids=str,
+)
+def test_settings_of_another_type_are_refused_by_name(wrong, said):
+    log = simulate_markov(9, 5, events_per_user=6.0, seed=0).log
+    with pytest.raises(SettingError, match=re.escape(said)):
+        mo.SASRec(**wrong).fit(log, progress=False)
+
+
+def test_numbers_of_numpy_are_as_good_as_python_s(tmp_path):
+    log = simulate_markov(9, 5, events_per_user=6.0, seed=0).log
+    settings = {"dim": np.int64(8), "epochs": np.int32(1), "dropout": np.float32(0.5)}
+    model = mo.SASRec(**settings).fit(log, progress=False)
+    assert mo.load(model.save(tmp_path)).settings()["dim"] == 8

@@ -377,3 +377,9 @@ def test_a_checkpoint_of_another_teacher_is_refused(teacher, tmp_path):
 def test_settings_out_of_range(teacher, wrong):
     with pytest.raises(SettingError, match=next(iter(wrong))):
         make(teacher, **wrong).fit(TRAIN, progress=False)
+
+
+def test_a_choice_that_is_misspelt_names_the_nearest():
+    for name, wrong, near in (("distillation", "onlin", "online"), ("keep", "frist", "first")):
+        with pytest.raises(SettingError, match=f"{name}='{wrong}' .*did you mean '{near}'"):
+            SLMRec(**{name: wrong})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -86,15 +86,6 @@ class APEM(FunnelModel):
         for name in ("groups", "points", "patterns", "reads"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}={getattr(self, name)} must be 1 or more")
-        choices = {
-            "attention": Attention,
-            "indicators": Indicators,
-            "loss": Loss,
-            "weighting": Weighting,
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in get_args(known):
-                raise SettingError(f"{name}={getattr(self, name)!r} is none of {get_args(known)}")
         if not self.temperature > 0:
             raise SettingError(f"temperature={self.temperature} must be above 0")
         if not self.ratio >= 0:

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -108,10 +108,6 @@ class FunnelModel(TrainingFields, ABC):
         super().check()
         if self.bins < 1:
             raise SettingError(f"bins={self.bins} must be 1 or more")
-        if self.calibration not in get_args(Calibration):
-            raise SettingError(
-                f"calibration={self.calibration!r} is none of {get_args(Calibration)}"
-            )
         if not 0 <= self.dropout < 1:
             raise SettingError(f"dropout={self.dropout} must be in [0, 1)")
 
@@ -157,13 +153,15 @@ class FunnelModel(TrainingFields, ABC):
         sample.check_features()
         features = Features.fit(sample.features(), categories=self.categories, bins=self.bins)
         held_out = None if validation is None else self._read(validation, features)
+        device, purpose = self.torch_device, f"training {self.name}"
+        memory.require_room(lambda: self.network(features), self.batch_size, device, purpose)
         torch.manual_seed(seed)
         network = self.network(features)
         network.start_at(self._base_rates(sample))
         processes = Processes.join()
         rows = self._rows(table, features, seed, processes)
         needed = memory.training_bytes(network, self.batch_size)
-        memory.require(needed, self.torch_device, f"training {self.name}")
+        memory.require(needed, device, purpose)
         digest = sample.digest(features)
         judged_by = [] if held_out is None else [held_out.digest(features)]
         bar = ProgressBar(self.name, shown=progress and processes.leads)

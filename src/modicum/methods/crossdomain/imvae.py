@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from modicum.data.histories import Histories
 from modicum.data.views import balanced
 from modicum.data.windows import Prefixes
-from modicum.errors import SettingError, nearest
+from modicum.errors import SettingError
 from modicum.methods.crossdomain.drawn_prefixes import DrawnPrefixes
 from modicum.methods.crossdomain.item_graph import graph_bytes
 from modicum.methods.crossdomain.pseudo_sequences import PseudoSequences, interleave, table_bytes
@@ -93,11 +93,6 @@ class IMVAE(BuiltAround):
 
     def check(self) -> None:
         super().check()
-        if self.generator not in get_args(Generator):
-            given = self.generator
-            raise SettingError(
-                f"generator={given!r} is not known; {nearest(given, get_args(Generator))}"
-            )
         for name in ("latent", "prefixes"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}={getattr(self, name)} must be 1 or more")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from modicum.data.histories import Histories
 from modicum.data.views import balanced
 from modicum.data.vocabulary import UNKNOWN
 from modicum.data.windows import Prefixes
-from modicum.errors import SettingError, nearest
+from modicum.errors import SettingError
 from modicum.methods.crossdomain.neighbour_search import Neighbours
 from modicum.methods.encoders import BuiltAround, share_items
 from modicum.methods.fitting import Fitting
@@ -80,10 +80,6 @@ class MACD(BuiltAround):
 
     def check(self) -> None:
         super().check()
-        for name, choices in (("pooling", get_args(Pooling)), ("form", get_args(Form))):
-            if getattr(self, name) not in choices:
-                given = getattr(self, name)
-                raise SettingError(f"{name}={given!r} is not known; {nearest(given, choices)}")
         for name in ("contrast", "neighbours"):
             if not getattr(self, name) >= 0:
                 raise SettingError(f"{name}={getattr(self, name)} must not be negative")

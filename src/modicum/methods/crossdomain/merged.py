@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
 
 from modicum.data.histories import Histories
 from modicum.data.views import View, training_view, viewed
 from modicum.data.windows import Prefixes
-from modicum.errors import SettingError, nearest
+from modicum.errors import SettingError
 from modicum.methods.encoders import BuiltAround
 from modicum.methods.fitting import Fitting
 from modicum.methods.network import Catalogue, CountedNetwork, Network
@@ -35,13 +34,6 @@ class Merged(BuiltAround):
 
     history: View = "merged"
     target: str | None = None
-
-    def check(self) -> None:
-        super().check()
-        if self.history not in get_args(View):
-            raise SettingError(
-                f"history={self.history!r} is not known; {nearest(self.history, get_args(View))}"
-            )
 
     def network(self, catalogue: Catalogue) -> Network:
         network = self.built_on.network(catalogue)

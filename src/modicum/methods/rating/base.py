@@ -15,7 +15,7 @@ from torch import nn
 
 from modicum import __version__
 from modicum.data.ratings import Ratings
-from modicum.errors import SettingError, nearest
+from modicum.errors import SettingError
 from modicum.methods.fitting import check_seed
 from modicum.methods.rating import evidence
 from modicum.methods.rating.factorisation import MatrixFactorisation
@@ -27,9 +27,6 @@ from modicum.training.processes import Processes
 from modicum.training.progress import ProgressBar
 from modicum.training.rows import RowBatch, Rows
 from modicum.training.settings import TrainingFields
-
-LEARN = ("positive", "value")
-CRITERIA = ("weighted", "plain")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -79,15 +76,6 @@ class Rater(TrainingFields, FittedRater):
         drawn = getattr(self, "drawn", 1)
         if drawn < 1:
             raise SettingError(f"drawn={drawn} must be 1 or more")
-        known = {
-            "learn": LEARN,
-            "propensities": tuple(evidence.PROPENSITIES),
-            "criterion": CRITERIA,
-        }
-        for name, words in known.items():
-            word = getattr(self, name)
-            if word not in words:
-                raise SettingError(f"{name}={word!r} is not known; {nearest(str(word), words)}")
 
     def fit(
         self,
@@ -144,10 +132,13 @@ class Rater(TrainingFields, FittedRater):
             "torch": str(torch.__version__),
         }
         columns = evidence.columns(ratings, labels, weights, self._users, self._items)
+        device, purpose = self.torch_device, f"training {self.name}"
+        if self.pointwise is None:
+            memory.require_room(lambda: self.objective(problem), self.batch_size, device, purpose)
         torch.manual_seed(seed)
         objective = self.objective(problem)
         needed = memory.training_bytes(objective, self.batch_size)
-        memory.require(needed, self.torch_device, f"training {self.name}")
+        memory.require(needed, device, purpose)
         bar = ProgressBar(self.name, shown=progress and Processes.join().leads)
         bar.say(
             f"{len(ratings):,} ratings of {problem.num_users:,} users and {problem.num_items:,} "

@@ -24,7 +24,7 @@ from modicum.nn.ranking import best_items
 from modicum.nn.softmax import catalogue_cross_entropy, cpu_multiplies_bfloat16
 from modicum.nn.table import look_up
 from modicum.training.batches import Batch
-from modicum.training.settings import WindowFields
+from modicum.training.settings import WindowFields, check_types
 
 INFLUENCE_HISTORIES = 256
 """Histories that block influence is measured on at most."""
@@ -60,19 +60,12 @@ class DecoderFields(WindowFields):
     text_dim: int = field(default=0, metadata={"derived": True})
 
     def __post_init__(self) -> None:
+        check_types(self)
         if isinstance(self.decoder, Mapping):
             self.decoder = Decoder.from_dict(self.decoder)
 
     def check(self) -> None:
         super().check()
-        if self.positions not in ("all", "last"):
-            raise SettingError(f"positions={self.positions!r} must be 'all' or 'last'")
-        if self.tune not in ("all", "lora"):
-            raise SettingError(f"tune={self.tune!r} must be 'all' or 'lora'")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise SettingError(
-                f"precision={self.precision!r} must be 'auto', 'float32' or 'bfloat16'"
-            )
         if self.lora_rank < 1:
             raise SettingError(f"lora_rank={self.lora_rank} must be 1 or more")
 

@@ -26,12 +26,11 @@ from modicum.training.progress import ProgressBar
 Items = Literal["trained", "frozen", "text", "fused"]
 ItemTower = ItemTable | TextTable
 
-KINDS = ("trained", "frozen", "text", "fused")
 WITH_TEXT = ("text", "fused")
 
 
-def build_tower(items: str, num_items: int, dim: int, text_dim: int) -> ItemTower:
-    """Return the untrained item vectors of one of the ``KINDS``."""
+def build_tower(items: Items, num_items: int, dim: int, text_dim: int) -> ItemTower:
+    """Return untrained item vectors of a kind."""
     if items in WITH_TEXT:
         return TextTable(num_items, text_dim, dim, fused=items == "fused")
     return ItemTable(num_items, dim, frozen=items == "frozen")

@@ -13,13 +13,12 @@ import polars as pl
 from torch import nn
 
 from modicum.data.histories import Histories
-from modicum.errors import SettingError, nearest
+from modicum.errors import SettingError
 from modicum.methods.fitting import Fitting
 from modicum.methods.network import Catalogue
 from modicum.methods.recommender import Recommender
 from modicum.methods.sequential.item_decoder import DecoderFields, ItemDecoder
 from modicum.methods.sequential.item_towers import (
-    KINDS,
     WITH_TEXT,
     Items,
     NewItemsStart,
@@ -87,8 +86,6 @@ class LLMRec(DecoderFields, Recommender):
 
     def check(self) -> None:
         super().check()
-        if self.items not in KINDS:
-            raise SettingError(f"items={self.items!r} is not known; {nearest(self.items, KINDS)}")
         if self.texts is not None and self.items not in WITH_TEXT:
             raise SettingError(f"items={self.items!r} does not read texts; use 'text' or 'fused'")
         if self.table is not None and self.items == "text":

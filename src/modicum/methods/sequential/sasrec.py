@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modicum.errors import SettingError
 from modicum.methods.network import Catalogue, CausalNetwork, latest, next_item_loss
 from modicum.methods.recommender import Recommender
 from modicum.nn.attention import SelfAttention
@@ -52,11 +51,6 @@ class SASRec(WindowFields, Recommender):
     precision: Literal["float32", "bfloat16"] = "float32"
     hidden: int | None = field(default=None, metadata={"derived": True})
     head_dim: int | None = field(default=None, metadata={"derived": True})
-
-    def check(self) -> None:
-        super().check()
-        if self.precision not in ("float32", "bfloat16"):
-            raise SettingError(f"precision={self.precision!r} must be 'float32' or 'bfloat16'")
 
     def narrowed(self, kept: Mapping[str, int]) -> dict[str, Any]:
         return super().narrowed(kept) | {"head_dim": self.head_dim or self.dim // self.heads}

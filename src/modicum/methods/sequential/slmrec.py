@@ -93,10 +93,6 @@ class SLMRec(DecoderFields, Recommender):
         for name in ("cosine", "norm", "supervision", "logits"):
             if getattr(self, name) < 0:
                 raise SettingError(f"{name}={getattr(self, name)} must not be negative")
-        if self.keep not in ("first", "last", "spaced", "influence", "none"):
-            raise SettingError(f"keep={self.keep!r} is not known")
-        if self.distillation not in ("offline", "online", "none"):
-            raise SettingError(f"distillation={self.distillation!r} is not known")
         if self.top_logits < 1 or not self.temperature > 0:
             raise SettingError("top_logits must be 1 or more, temperature above 0")
 

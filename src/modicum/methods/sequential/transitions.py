@@ -39,11 +39,14 @@ class Transitions(Recommender):
     def length(self) -> int:
         return 2 * self.recent  # a window may lack a quarter of its length, never the latest items
 
-    def network(self, catalogue: Catalogue) -> Network:
+    def check(self) -> None:
+        super().check()
         if self.recent < 1 or not 0 < self.decay <= 1:
             raise SettingError(
                 f"recent={self.recent} must be 1 or more, decay={self.decay} in (0, 1]"
             )
+
+    def network(self, catalogue: Catalogue) -> Network:
         return Network(self, catalogue)
 
 
