@@ -174,6 +174,7 @@ def test_by_time_warns_of_nothing():
         ({"validation": 0.5, "test": 0.5}, "shares of the events"),
         ({"targets": "frist"}, "did you mean 'first'"),
         ({"by": "user"}, "use 'time' or 'last-item'"),
+        ({"by": "last-item", "targets": "first"}, "one target for each user"),
     ],
 )
 def test_arguments_out_of_range(settings, message):

@@ -213,7 +213,7 @@ def split(
         log: the events.
         by: ``"time"``, or ``"last-item"``: the last event of each user is the test target and the
             one before it the validation target. That protocol learns from the future of other
-            users, so a warning says so.
+            users, so a warning says so; ``validation`` and ``test`` do not matter to it.
         targets: ``"all"`` events after a cut, or only each user's ``"first"`` or ``"last"``.
         validation, test: shares of the events, in (0, 1).
         target_domain: only events of this domain are targets; all events stay in training and in
@@ -257,6 +257,11 @@ def split(
     if by == "time":
         return _by_time(log, targets, validation, test, aim)
     if by == "last-item":
+        if targets == "first":
+            raise DataError(
+                "by='last-item' has one target for each user, the last; leave out targets, or split "
+                "by time"
+            )
         return _by_last_item(log, aim)
     raise DataError(f"by={by!r} is not known; use 'time' or 'last-item'")
 
