@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -40,8 +41,8 @@ def check_types(settings: Any) -> None:
     Traceback (most recent call last):
     modicum.errors.SettingError: windows='al' is not known; did you mean 'all'?
     """
-    hints = get_type_hints(type(settings))
-    for name in (field.name for field in fields(settings)):
+    hints = _hints(type(settings))
+    for name in (field.name for field in fields(settings) if field.name in hints):
         value, hint = getattr(settings, name), hints[name]
         if isinstance(value, np.generic):
             value = value.item()
@@ -54,6 +55,17 @@ def check_types(settings: Any) -> None:
         elif PLAIN.keys() >= set(kinds) and not any(_is(value, kind) for kind in kinds):
             asked = " or ".join(PLAIN[kind] for kind in kinds)
             raise SettingError(f"{name}={value!r} must be {asked}")
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the annotations of a class, or of its nearest base whose names can all be read.
+
+    Those of a class that is made in a function may name what only that function knows.
+    """
+    for base in kind.__mro__:
+        with suppress(NameError):
+            return get_type_hints(base)
+    return {}
 
 
 def _is(value: Any, kind: type) -> bool:

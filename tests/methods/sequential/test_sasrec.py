@@ -1,6 +1,7 @@
 """SASRec: blocks in bfloat16 train like those in float32, and only training is in bfloat16."""
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -75,6 +76,21 @@ def test_settings_of_another_type_are_refused_by_name(wrong, said):
     log = simulate_markov(9, 5, events_per_user=6.0, seed=0).log
     with pytest.raises(SettingError, match=re.escape(said)):
         mo.SASRec(**wrong).fit(log, progress=False)
+
+
+def test_a_method_made_in_a_function_is_checked_where_its_annotations_can_be_read():
+    class Unknown:
+        pass
+
+    @dataclass(kw_only=True)
+    class Mine(mo.SASRec):
+        own: "Unknown | None" = None
+
+    log = simulate_markov(9, 5, events_per_user=6.0, seed=0).log
+    small = {"dim": 8, "layers": 1, "epochs": 1}
+    assert Mine(**small).fit(log, progress=False).training_log
+    with pytest.raises(SettingError, match="dropout='much' must be a number"):
+        Mine(**small, dropout="much").fit(log, progress=False)
 
 
 def test_numbers_of_numpy_are_as_good_as_python_s(tmp_path):
