@@ -155,6 +155,8 @@ def test_what_is_no_report_is_named(reports, popular):
 def test_names_may_be_numbers_and_metrics_must_be_a_list(reports):
     numbered = {1: reports["popular"], 2: reports["chance"]}
     assert "Comparison(1, 2" in repr(compare(numbered, metrics=["mrr"], strata=["all"]))
+    against = compare(numbered, metrics=["mrr"], strata=["all"], reference=1)
+    assert len(against.table) == 1
     for settings in ({"metrics": "mrr"}, {"strata": "all"}):
         with pytest.raises(SettingError, match="must be a list of names"):
             compare(reports, **settings)

@@ -169,6 +169,25 @@ def test_a_saved_model_is_exported_unless_its_reading_depends_on_what_is_asked(l
         Source(plain).read()
 
 
+def test_a_model_whose_numbers_are_not_finite_is_not_taken_up(log, store, tmp_path):
+    model = mo.MACD(**TINY).fit(log, progress=False)
+    good = model.save(tmp_path / "good")
+    for weight in model.fitted_network.encoders.parameters():
+        weight.data.fill_(float("nan"))
+    bad = model.save(tmp_path / "bad")
+    with pytest.raises(BundleError, match="not finite"):
+        Live(Source(bad), store)
+    link = tmp_path / "current"
+    link.symlink_to(good)
+    with Live(Source(link), store) as live:
+        first = live.current.version
+        link.unlink()
+        link.symlink_to(bad)
+        with pytest.raises(BundleError, match="not finite"):
+            live.refresh()
+        assert live.current.version == first
+
+
 def test_where_there_is_no_torch_the_model_says_so(log, tmp_path, monkeypatch):
     folder = mo.MACD(**TINY).fit(log, progress=False).save(tmp_path / "model")
     monkeypatch.setitem(sys.modules, "torch", None)

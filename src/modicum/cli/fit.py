@@ -91,8 +91,6 @@ def built(method: str, settings: dict[str, Any], older: Any = None) -> Any:
     Raises:
         SettingError: a setting is out of range, or the older model is of another method.
     """
-    from modicum.training.settings import TrainingFields
-
     made: Any = find_methods(*RECOMMENDERS)[method].load()
     if older is not None and type(older) is not made:
         raise SettingError(
@@ -100,8 +98,7 @@ def built(method: str, settings: dict[str, Any], older: Any = None) -> Any:
             f"{made.__name__}; begin with a model of the same method"
         )
     model = made(**(settings if older is None else older.settings() | settings))
-    if isinstance(model, TrainingFields):
-        model.check()
+    model.check()
     return model
 
 

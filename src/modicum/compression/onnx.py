@@ -63,7 +63,7 @@ def export(model: Recommender, folder: str | Path, precision: Precision = "float
 
     Raises:
         NotFittedError: the model is not fitted.
-        SettingError: its score is no inner product, it does not read whole histories, the
+        SettingError: its score is no inner product, it does not read whole histories alike, the
             precision is neither of the two, or the folder holds a saved model.
         BundleError: on random histories, the export does not rank as the model does (the limits
             are those of :mod:`modicum.compression.parity`); nothing was kept.
@@ -80,10 +80,10 @@ def export(model: Recommender, folder: str | Path, precision: Precision = "float
     """
     if precision not in ("float32", "int8"):
         raise SettingError(f"precision={precision!r} is not known; use 'float32' or 'int8'")
-    if not model.reads_all:
+    if not model.reads_all or model.target_behaviour is not None:
         raise SettingError(
             f"{model.name} cannot be exported: what it reads of a history depends on the domain that "
-            "is asked for; modicum serve and modicum score run the saved model"
+            "is asked for, or on behaviours; modicum serve and modicum score run the saved model"
         )
     network = copy.deepcopy(model.fitted_network).cpu().eval()
     try:

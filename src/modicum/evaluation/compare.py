@@ -171,6 +171,7 @@ def compare(
     if reference is None:
         pairs = list(combinations(named, 2))
     else:
+        reference = str(reference)
         _require_known("reference", [reference], list(named))
         pairs = [(name, reference) for name in named if name != reference]
     flips = max(FLIPS, FLIPS_PER_TEST * len(pairs) * len(metrics) * len(groups))

@@ -154,7 +154,8 @@ class Recommender(Asked, ABC):
             positions = self.batch_size * self.length // Processes.join().size
             device = self.torch_device
         purpose = f"training {self.name}"
-        memory.require_room(lambda: self.network(catalogue), positions, device, purpose)
+        aside = copy.copy(self)  # what it keeps of this building is not to stay
+        memory.require_room(lambda: aside.network(catalogue), positions, device, purpose)
 
     def _begin(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue

@@ -260,11 +260,12 @@ class Engine:
 
     def try_out(self) -> None:
         """Answer for a history and for none, in each domain that can be asked for."""
-        first = self.model.vocabulary.names(np.array([1])).to_list()
-        names = self.model.vocabulary.domain_names if self.model.by_domain else (None,)
-        self.answer(
-            [Query(items, domain=name, stored=True) for name in names for items in (first, [])]
-        )
+        vocabulary = self.model.vocabulary
+        past: list[Any] = vocabulary.names(np.array([1])).to_list()
+        if vocabulary.domains is not None:
+            past = [(vocabulary.domains_of(np.array([1])).to_list()[0], past[0])]
+        names = vocabulary.domain_names if self.model.by_domain else (None,)
+        self.answer([Query(items, domain=name) for name in names for items in (past, [])])
 
     def _named(self, asked: Sequence[Prepared], found: Sequence[Found]) -> list[Answer]:
         """Return answers; those of what was not encoded were found by popularity."""

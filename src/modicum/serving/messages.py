@@ -44,7 +44,7 @@ def _in_seconds(time: Any) -> Any:
     try:
         read = datetime.fromisoformat(time)
     except ValueError:
-        return time
+        raise ValueError("a time is a number of seconds, or as 2026-01-31T12:00:00Z") from None
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
 
 

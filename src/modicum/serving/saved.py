@@ -51,10 +51,18 @@ class Saved:
 
     @torch.inference_mode()
     def encode_all(self, reads: Sequence[Read]) -> np.ndarray:
-        """Return user vectors (B, D); zeros where there is nothing to encode."""
+        """Return user vectors (B, D); zeros where there is nothing to encode.
+
+        Raises:
+            BundleError: they are not finite.
+        """
         users = np.zeros((len(reads), self.items.shape[1]), dtype=np.float32)
         for which, found in encoded(self._network, self._prefixes(reads), self.length):
             users[which] = found.numpy()
+        if not np.isfinite(users).all():
+            raise BundleError(
+                f"{self.method} gives numbers that are not finite; fit the model anew"
+            )
         return users
 
     def _prefixes(self, reads: Sequence[Read]) -> Prefixes:

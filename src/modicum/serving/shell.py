@@ -138,6 +138,8 @@ async def _look(refresh: Sequence[Callable[[], object]], every_s: float) -> None
                 await to_thread.run_sync(look)
             except ModicumError as error:
                 logger.error("%s; what was there before goes on", error)
+            except Exception:
+                logger.exception("what has changed cannot be used; what was there before goes on")
 
 
 def _tell_problems(app: FastAPI) -> None:

@@ -97,7 +97,7 @@ def require_room(
         with torch.device("meta"):
             network = build()
     except Exception as error:  # building it in earnest will say what else is wrong
-        if "overflow" in str(error).lower():
+        if isinstance(error, RuntimeError) and "calculation overflowed" in str(error):
             raise ResourceError(
                 f"{purpose} needs more memory than can be counted; take a smaller batch_size, "
                 "length, dim or layers"

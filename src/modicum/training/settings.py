@@ -29,7 +29,7 @@ PLAIN: dict[Any, str] = {
 def check_types(settings: Any) -> None:
     """Refuse a field of plain values or of choices that holds another, by its annotation.
 
-    Numbers of NumPy become Python's. A field that may hold anything else is left to its method.
+    Numbers of NumPy become Python's, and 100.0 becomes 100 where whole numbers are asked for. A field that may hold anything else is left to its method.
 
     Args:
         settings: a dataclass.
@@ -44,10 +44,13 @@ def check_types(settings: Any) -> None:
     hints = _hints(type(settings))
     for name in (field.name for field in fields(settings) if field.name in hints):
         value, hint = getattr(settings, name), hints[name]
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         if isinstance(value, np.generic):
             value = value.item()
+        if isinstance(value, float) and value.is_integer() and int in kinds and float not in kinds:
+            value = int(value)
+        if value is not getattr(settings, name):
             setattr(settings, name, value)
-        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         if get_origin(hint) is Literal:
             if value not in get_args(hint):
                 known = nearest(str(value), get_args(hint))

@@ -98,3 +98,6 @@ def test_numbers_of_numpy_are_as_good_as_python_s(tmp_path):
     settings = {"dim": np.int64(8), "epochs": np.int32(1), "dropout": np.float32(0.5)}
     model = mo.SASRec(**settings).fit(log, progress=False)
     assert mo.load(model.save(tmp_path)).settings()["dim"] == 8
+    whole = mo.SASRec(dim=8.0, epochs=1e0)
+    whole.check()
+    assert (whole.dim, whole.epochs) == (8, 1) and isinstance(whole.dim, int)

@@ -382,4 +382,4 @@ def test_settings_out_of_range(teacher, wrong):
 def test_a_choice_that_is_misspelt_names_the_nearest():
     for name, wrong, near in (("distillation", "onlin", "online"), ("keep", "frist", "first")):
         with pytest.raises(SettingError, match=f"{name}='{wrong}' .*did you mean '{near}'"):
-            SLMRec(**{name: wrong})
+            SLMRec(**{name: wrong}).check()

@@ -10,7 +10,7 @@ EXACT_FLOAT = 2**53
 """Whole numbers above this are not exact in a 64-bit float."""
 
 
-PROBLEM = "the id is missing, or holds rows that a stray quote joined"
+PROBLEM = "the id is missing, or holds a stray quote or rows that one joined"
 """What may be wrong with an id."""
 
 
@@ -30,7 +30,8 @@ def convert(scan: pl.LazyFrame, column: str, *, loose: bool, place: str) -> tupl
     integers if ``loose`` and every value is a canonical one (no leading zero, no plus sign);
     categories, dates, true and false become their text; bytes become their text, or hexadecimal
     digits where they are not UTF-8. Null, NaN, infinite and blank ids are broken, and in a text file
-    those with both a line break and a separator: two stray quotes make all between them one field.
+    those that begin with a quote which is not closed, and those with both a line break and a
+    separator: two stray quotes make all between them one field.
 
     Args:
         scan: the table; it is scanned where the values decide.
@@ -72,7 +73,8 @@ def convert(scan: pl.LazyFrame, column: str, *, loose: bool, place: str) -> tupl
         broken = broken | (values.str.strip_chars() == "")
         if loose:
             joined = values.str.contains("\n", literal=True) & values.str.contains("[,;\t|]")
-            broken = broken | joined
+            quotes = values.str.count_matches('"', literal=True)
+            broken = broken | joined | (values.str.starts_with('"') & (quotes % 2 == 1))
         return (whole if loose and everywhere(whole.cast(pl.String) == values) else values), broken
     if dtype == pl.Binary:
         broken = broken | (values.bin.size() == 0)

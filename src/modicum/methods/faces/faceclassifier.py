@@ -220,7 +220,6 @@ class FaceClassifier(TrainingFields):
     def of_bundle(cls, saved: bundle.Bundle) -> FaceClassifier:
         """Make the classifier that a bundle holds."""
         model = cls(**saved.settings)
-        model.check()
         model.names = saved.tables["people"]["name"].to_list()
         with torch.device("meta"):
             network = Network(NETWORKS[model.network](), len(model.names))

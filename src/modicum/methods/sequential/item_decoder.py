@@ -24,7 +24,7 @@ from modicum.nn.ranking import best_items
 from modicum.nn.softmax import catalogue_cross_entropy, cpu_multiplies_bfloat16
 from modicum.nn.table import look_up
 from modicum.training.batches import Batch
-from modicum.training.settings import WindowFields, check_types
+from modicum.training.settings import WindowFields
 
 INFLUENCE_HISTORIES = 256
 """Histories that block influence is measured on at most."""
@@ -60,7 +60,6 @@ class DecoderFields(WindowFields):
     text_dim: int = field(default=0, metadata={"derived": True})
 
     def __post_init__(self) -> None:
-        check_types(self)
         if isinstance(self.decoder, Mapping):
             self.decoder = Decoder.from_dict(self.decoder)
 
