@@ -169,10 +169,11 @@ def test_a_saved_model_is_exported_unless_its_reading_depends_on_what_is_asked(l
         Source(plain).read()
 
 
-def test_a_model_whose_numbers_are_not_finite_is_not_taken_up(log, store, tmp_path):
+@pytest.mark.parametrize("domain", [0, 1])
+def test_a_model_whose_numbers_are_not_finite_is_not_taken_up(log, store, tmp_path, domain):
     model = mo.MACD(**TINY).fit(log, progress=False)
     good = model.save(tmp_path / "good")
-    for weight in model.fitted_network.encoders.parameters():
+    for weight in model.fitted_network.encoders[domain].blocks.parameters():
         weight.data.fill_(float("nan"))
     bad = model.save(tmp_path / "bad")
     with pytest.raises(BundleError, match="not finite"):

@@ -259,11 +259,16 @@ class Engine:
         return replace(answer, reason=reason)
 
     def try_out(self) -> None:
-        """Answer for a history and for none, in each domain that can be asked for."""
+        """Answer for a history and for none, in each domain that can be asked for.
+
+        The history has an item of every domain, so that each is read.
+        """
         vocabulary = self.model.vocabulary
         past: list[Any] = vocabulary.names(np.array([1])).to_list()
         if vocabulary.domains is not None:
-            past = [(vocabulary.domains_of(np.array([1])).to_list()[0], past[0])]
+            first = 1 + np.unique(vocabulary.domains, return_index=True)[1]
+            items = vocabulary.names(first).to_list()
+            past = [*zip(vocabulary.domains_of(first).to_list(), items, strict=True)]
         names = vocabulary.domain_names if self.model.by_domain else (None,)
         self.answer([Query(items, domain=name) for name in names for items in (past, [])])
 
