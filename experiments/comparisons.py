@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -15,39 +16,77 @@ from modicum.evaluation.seeds import average_over_seeds
 from modicum.evaluation.statistics import holm
 
 FILE = "comparison.json"
+EMPTY: dict[str, Any] = {"units": {}, "metrics": [], "levels": [], "tests": []}
 
 
 def write_comparison(recipe: Recipe) -> list[str]:
     """Compare all that is recorded and write it beside the records.
 
+    An arm with a record whose report is gone stays as it was compared before, seeds of that time
+    alone, and is tested against no other arm anew.
+
     Returns:
-        Names of the units whose report is not in ``runs``, on another machine perhaps; if there
-        are any, nothing is written.
+        Names of the units whose report is gone.
     """
-    units = [unit for unit in recipe.units() if unit.record() is not None]
-    absent = [unit.name for unit in units if not (unit.folder / "report").exists()]
-    if absent or not units:
-        return absent
-    own = {arm: [unit for unit in units if unit.arm.name == arm] for arm in recipe.arms}
-    reports = {arm: _averaged(seeds) for arm, seeds in own.items() if seeds}
-    cut = max(next(iter(reports.values())).protocol["k"])
-    metrics = [f"ndcg@{cut}", f"hr@{cut}"]
-    write_json(
-        recipe.results / FILE,
-        {
-            "units": {unit.name: unit.key for unit in units},
-            "metrics": metrics,
-            "levels": [
-                row for arm, report in reports.items() for row in _levels(arm, report, metrics)
-            ],
-            "tests": _tests(recipe, reports, metrics),
-        },
-    )
-    return []
+    recorded = {
+        arm: [unit for unit in recipe.units() if unit.arm.name == arm and unit.record() is not None]
+        for arm in recipe.arms
+    }
+    before = _before(recipe, recorded)
+    whole = [arm for arm, units in recorded.items() if units and not _without_report(units)]
+    reports = {arm: _averaged(recorded[arm]) for arm in whole}
+    cut = max([k for report in reports.values() for k in report.protocol["k"]], default=0)
+    metrics = [f"ndcg@{cut}", f"hr@{cut}"] if cut else before["metrics"]
+    compared = {unit.name for arm in whole for unit in recorded[arm]} | set(before["units"])
+    units = {unit.name: unit.key for unit in recipe.units() if unit.name in compared}
+    same = {arm for arm in recipe.arms if _of(arm, units) == _of(arm, before["units"])}
+    levels = [
+        row
+        for arm in recipe.arms
+        for row in (
+            _levels(arm, reports[arm], metrics)
+            if arm in reports
+            else [level for level in before["levels"] if level["arm"] == arm]
+        )
+    ]
+    kept = [test for test in before["tests"] if {test["a"], test["b"]} <= same]
+    if units:
+        tests = _tests(recipe, reports, metrics, kept)
+        found = {"units": units, "metrics": metrics, "levels": levels, "tests": tests}
+        write_json(recipe.results / FILE, found)
+    return [name for units in recorded.values() for name in _without_report(units)]
+
+
+def _before(recipe: Recipe, recorded: dict[str, list[Unit]]) -> dict[str, Any]:
+    """Return the last comparison, without arms of which a record has changed or is gone."""
+    path = recipe.results / FILE
+    if not path.exists():
+        return EMPTY
+    found = json.loads(path.read_text(encoding="utf-8"))
+    there = {unit.name: unit.key for units in recorded.values() for unit in units}
+    gone = {_arm(name) for name, key in found["units"].items() if there.get(name) != key}
+    return {
+        "units": {name: key for name, key in found["units"].items() if _arm(name) not in gone},
+        "metrics": found["metrics"],
+        "levels": [level for level in found["levels"] if level["arm"] not in gone],
+        "tests": [test for test in found["tests"] if not {test["a"], test["b"]} & gone],
+    }
+
+
+def _arm(name: str) -> str:
+    return name.rpartition("-")[0]
+
+
+def _of(arm: str, units: dict[str, str]) -> dict[str, str]:
+    return {name: key for name, key in units.items() if _arm(name) == arm}
+
+
+def _without_report(units: list[Unit]) -> list[str]:
+    return [unit.name for unit in units if not unit.report_path.exists()]
 
 
 def _averaged(units: list[Unit]) -> Report:
-    reports = [Report.load(unit.folder / "report") for unit in units]
+    reports = [Report.load(unit.report_path) for unit in units]
     return average_over_seeds(reports) if len(reports) > 1 else reports[0]
 
 
@@ -56,20 +95,35 @@ def _levels(arm: str, report: Report, metrics: list[str]) -> list[dict[str, Any]
     return wanted.select(pl.lit(arm).alias("arm"), pl.all()).to_dicts()
 
 
-def _tests(recipe: Recipe, reports: dict[str, Report], metrics: list[str]) -> list[dict[str, Any]]:
+def _tests(
+    recipe: Recipe, reports: dict[str, Report], metrics: list[str], kept: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Test the subject of each question against each arm it is asked about.
 
-    ``a`` is the other arm and ``b`` the subject, as in the table that ``compare`` returns. Holm's
-    correction covers all questions of the recipe.
+    ``a`` is the other arm and ``b`` the subject, as in the table that ``compare`` returns. Where
+    either has no report, a kept test answers. Holm's correction covers all questions of the recipe.
     """
     found = []
     for question in recipe.questions:
-        asked = [name for name in question.against if name in reports]
-        if question.subject in reports and asked:
-            chosen = {name: reports[name] for name in (*asked, question.subject)}
-            strata, subject = question.strata, question.subject
+        subject, strata = question.subject, question.strata
+        asked = [name for name in question.against if {name, subject} <= set(reports)]
+        rest = set(question.against) - set(asked)
+        answers = [
+            test
+            for test in kept
+            if test["b"] == subject and test["a"] in rest and test["stratum"] in strata
+        ]
+        if asked:
+            chosen = {name: reports[name] for name in (*asked, subject)}
             table = compare(chosen, metrics=metrics, strata=strata, reference=subject).table
-            found += table.to_dicts()
+            answers += table.to_dicts()
+        found += sorted(
+            answers,
+            key=lambda test, order=(metrics, strata, question.against): [
+                names.index(test[column])
+                for names, column in zip(order, ("metric", "stratum", "a"), strict=True)
+            ],
+        )
     p = np.array([np.nan if test["p"] is None else test["p"] for test in found])
     for test, corrected in zip(found, holm(p), strict=True):
         if not np.isnan(corrected):

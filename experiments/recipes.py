@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import inspect
 import json
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -77,7 +76,7 @@ class Recipe:
 
     Args:
         path: of the TOML file; ``results`` beside it holds what is committed.
-        runs: folder for checkpoints, models and reports, which are not.
+        runs: folder for checkpoints and models, which are not.
         scale: share of the users to take; below 1 it is a try, and its results stay in ``runs``.
     """
 
@@ -140,7 +139,7 @@ class Recipe:
 
     @property
     def folder(self) -> Path:
-        """Where its units keep checkpoints, models and reports."""
+        """Where its units keep checkpoints and models."""
         return self.runs / self.name
 
     @property
@@ -180,6 +179,11 @@ class Unit:
         return self.recipe.results / f"{self.name}.json"
 
     @property
+    def report_path(self) -> Path:
+        """Folder of its report, one value per user, without which nothing can be tested later."""
+        return self.recipe.results / "reports" / self.name
+
+    @property
     def sources(self) -> dict[str, Unit]:
         """Setting -> the unit whose model it is."""
         found = {}
@@ -215,19 +219,6 @@ class Unit:
         if self.arm.texts:
             settings["texts"] = shared_data() / self.arm.texts
         return getattr(mo, self.arm.method)(**settings)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write aside, then rename, so that a kill leaves no half of a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def _read_arm(name: str, table: dict[str, Any], training: dict[str, Any], where: str) -> Arm:

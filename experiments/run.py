@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--only", type=_words, help="these arms, separated by commas")
     parser.add_argument("--seeds", type=_words, help="these seeds, separated by commas")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the users, for a try")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="for checkpoints and reports")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="for checkpoints and models")
     chosen = parser.parse_args()
     failed = []
     try:
@@ -75,8 +75,10 @@ def run(recipe: Recipe, only: list[str] | None, seeds: list[str] | None) -> list
     failed = [f"{recipe.name} {name} ({why})" for name, why in problems.items() if why]
     absent = write_comparison(recipe)
     if absent:
-        say(f"{recipe.name}: not compared, reports are not in {recipe.folder}: {', '.join(absent)}")
-        return failed
+        say(
+            f"{recipe.name}: compared as before, if at all, since these have no report; delete "
+            f"their records to measure them again: {', '.join(absent)}"
+        )
     print(render(recipe), flush=True)
     if recipe.results.parent == HERE / "results":
         write_page()

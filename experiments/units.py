@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from contextlib import redirect_stderr
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,7 @@ import modicum as mo
 from modicum.data.histories import Histories
 from modicum.data.log import EventLog
 from modicum.data.split import Queries
+from modicum.evaluation.report import KEYS, Report
 from modicum.methods.recommender import Recommender
 from modicum.training.checkpoint import NAME as CHECKPOINT
 
@@ -55,7 +57,7 @@ def run(unit: Unit) -> None:
     stamp("evaluating")
     with stopwatch() as judging:
         report = mo.evaluate(model, parts.test, **recipe.evaluation)
-    report.save(folder / "report")
+    compared(report).save(unit.report_path)
     record = {
         "recipe": recipe.name,
         "arm": unit.arm.name,
@@ -80,6 +82,12 @@ def run(unit: Unit) -> None:
     }
     write_json(unit.record_path, record)
     shutil.rmtree(checkpoint.parent, ignore_errors=True)
+
+
+def compared(report: Report) -> Report:
+    """Return the metrics that tests will compare, without the others: it is to be committed."""
+    columns = report.per_stratum.select(*KEYS, *report.main_metrics)
+    return replace(report, per_stratum=columns)
 
 
 def training(model: Recommender) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def records(recipe):
 
 def test_levels_are_means_over_users_of_seed_averages(recipe):
     comparison = json.loads((recipe.results / FILE).read_text())
-    seeds = [Report.load(recipe.folder / f"slmrec-{seed}" / "report") for seed in (0, 1)]
+    seeds = [Report.load(recipe.results / "reports" / f"slmrec-{seed}") for seed in (0, 1)]
     values = [report.per_user["ndcg@10"].to_numpy() for report in seeds]
     level = tables._level(comparison, "slmrec", "ndcg@10", "all")
     assert level["mean"] == pytest.approx(np.mean(values))
@@ -91,12 +92,47 @@ def test_figures_of_other_settings_are_not_shown(recipe):
         path.write_text(text)
 
 
-def test_reports_that_are_elsewhere_leave_the_comparison_as_it_is(recipe, tmp_path):
-    before = (recipe.results / FILE).read_bytes()
-    elsewhere = Recipe.read(recipe.path, runs=tmp_path)
-    assert write_comparison(elsewhere) == ["popularity-0", "teacher-0", "slmrec-0", "slmrec-1"]
-    assert (recipe.results / FILE).read_bytes() == before
-    assert tables.render(elsewhere) == tables.render(recipe)
+def test_an_arm_whose_report_is_gone_stays_as_it_was_compared(recipe, tmp_path):
+    copy = tmp_path / "toy.toml"
+    copy.write_text(recipe.path.read_text())
+    shutil.copytree(recipe.results.parent, tmp_path / "results")
+    other = Recipe.read(copy, runs=tmp_path)
+    before = json.loads((other.results / FILE).read_text())
+    shutil.rmtree(other.results / "reports" / "slmrec-1")
+    assert write_comparison(other) == ["slmrec-1"]
+    after = json.loads((other.results / FILE).read_text())
+    assert tables.render(other) == tables.render(recipe)
+    assert after == before
+
+    (other.results / "slmrec-1.json").unlink()  # the arm is another one now
+    assert write_comparison(other) == []
+    after = json.loads((other.results / FILE).read_text())
+    assert {name: key for name, key in before["units"].items() if name != "slmrec-1"} == after[
+        "units"
+    ]
+    levels = {
+        (level["arm"], level["metric"]): level["mean"]
+        for level in after["levels"]
+        if level["stratum"] == "all"
+    }
+    alone = Report.load(other.results / "reports" / "slmrec-0").per_user["ndcg@10"].mean()
+    assert levels["slmrec", "ndcg@10"] == pytest.approx(alone)
+    assert all(test["mean_b"] == levels["slmrec", test["metric"]] for test in after["tests"])
+
+
+def test_a_seed_that_comes_after_its_arms_reports_are_gone_is_told_and_waits(recipe, tmp_path):
+    copy = tmp_path / "toy.toml"
+    copy.write_text(recipe.path.read_text())
+    shutil.copytree(recipe.results.parent, tmp_path / "results")
+    other = Recipe.read(copy, runs=tmp_path)
+    later = (other.results / "slmrec-1.json").rename(tmp_path / "later.json")
+    assert write_comparison(other) == []
+    first = json.loads((other.results / FILE).read_text())
+    shutil.rmtree(other.results / "reports" / "slmrec-0")
+    later.rename(other.results / "slmrec-1.json")
+    assert write_comparison(other) == ["slmrec-0"]
+    assert json.loads((other.results / FILE).read_text()) == first
+    assert "| slmrec | 0, 1 |" not in tables.render(other)
 
 
 def test_the_published_page_is_what_the_records_say():
