@@ -25,10 +25,12 @@ from records import filled, origin, write_json, write_text
 import modicum as mo
 from modicum.data.fetching import sha256
 from modicum.errors import DataError, ModicumError
+from modicum.methods.faces.crowd import Crowd, set_against
 from modicum.methods.faces.dataset import most_central
 from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.faceclassifier import FaceClassifier
 from modicum.methods.faces.features import features_of
+from modicum.methods.faces.judging import spread_out
 from modicum.methods.faces.landmarks import FaceMesh
 from modicum.methods.faces.manifest import MaskedFaces
 from modicum.methods.faces.masks import STYLES
@@ -53,7 +55,7 @@ class Unit:
         task: ``people`` (folds of people), ``photos`` (of photos) or ``open`` (25 enrolled).
         arm, seed: which training.
         fold: number of the test part, or of the draw.
-        style: of the test's masks, not met in training.
+        style: of the test's masks, not met before.
     """
 
     task: str
@@ -127,90 +129,87 @@ class Study:
         return some
 
     def units(self) -> Iterator[Unit]:
-        """Yield all units: those that need no training first, further seeds for people only."""
-        for arm, settings in self.recipe["arms"].items():
-            styles = STYLES if settings["stages"] else STYLES[:1]
-            for seed in self.told["seeds"] if settings["stages"] else [0]:
-                for task in self.told["tasks"] if seed == 0 else ["people"]:
-                    parts = self.told["open_draws"] if task == "open" else self.told["folds"]
-                    for style in styles:
+        """Yield all units, arm by arm."""
+        for task, arms in self.recipe["tasks"].items():
+            parts = self.told["open_draws"] if task == "open" else self.told["folds"]
+            for arm, seeds in arms.items():
+                for seed in seeds:
+                    for style in STYLES:
                         for fold in range(parts):
                             yield Unit(task, arm, seed, fold, style)
 
     def make(self, unit: Unit) -> None:
         """Train a unit, and keep its similarities with what they are between."""
         train, gallery, probes = self.parts(unit)
-        settings = self.recipe["arms"][unit.arm]
-        model = mo.faces.MaskedFaceRecognizer(**settings, device="cpu")
-        met = pl.col("style").is_null() | (pl.col("style") != unit.style)
-        known = train.only(train.frame.filter(met)) if settings["stages"] else train
+        model = mo.faces.MaskedFaceRecognizer(**self.recipe["arms"][unit.arm], device="cpu")
         model.fit(
-            known, seed=unit.seed, progress=False, folder=self.runs / "checkpoints" / unit.name
+            train, seed=unit.seed, progress=False, folder=self.runs / "checkpoints" / unit.name
         )
-        sides = [self.embedded(model, rows) for rows in (gallery, probes)]
-        similarity = sides[0].similarity(sides[1], worn=True)
-        similarity[np.isnan(similarity)] = -np.inf
-        keys = {
-            f"{side}_{column}": rows[column].fill_null("").to_numpy().astype(str)
-            for side, rows in (("gallery", gallery), ("probe", probes))
-            for column in ("identity", "source", "style")
-        }
-        trained = np.array(sorted(known.frame["identity"].unique()) if settings["stages"] else [""])
+        sides = {"gallery": gallery, "probe": probes}
+        vectors = {side: self.embedded(model, rows) for side, rows in sides.items()}
+        similarity = vectors["gallery"].similarity(vectors["probe"], worn=True)
+        arrays = {"similarity": np.where(np.isnan(similarity), -np.inf, similarity)}
+        for side, rows in sides.items():
+            for column in ("identity", "source", "style"):
+                arrays[f"{side}_{column}"] = rows[column].fill_null("").to_numpy().astype(str)
+        if unit.task == "people":
+            known = train.frame.filter(pl.col("square").is_not_null())
+            crowd = Crowd(known["identity"].to_numpy().astype(str), self.embedded(model, known))
+            for side, own in vectors.items():
+                arrays[f"{side}_standing"] = crowd.standing(own, arrays[f"{side}_identity"])
         path = self.runs / "units" / f"{unit.name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}")
         with aside.open("wb") as file:
-            np.savez(file, similarity=similarity.astype(np.float32), trained=trained, **keys)
+            np.savez(file, **arrays)
         aside.replace(path)
 
     def parts(self, unit: Unit) -> tuple[MaskedFaces, pl.DataFrame, pl.DataFrame]:
-        """Return what a unit trains on, enrols, and asks for.
+        """Return what a unit trains on, enrols, and asks for; its style is only in the last.
 
         ``people``: all photos are enrolled, masked copies of the test people asked for. ``photos``:
-        photos of four folds enrolled, masked copies of the fifth asked for. ``open``: every other
-        photo of half the people enrolled, masked copies of the rest of them and of the unknown.
+        photos of four folds and their masked copies enrolled, masked copies of the fifth asked for.
+        ``open``: every other photo of half the people enrolled, masked copies of the rest of them
+        and of the unknown.
         """
-        bare = pl.col("style").is_null()
-        asked = (
-            ~bare if not self.recipe["arms"][unit.arm]["stages"] else pl.col("style") == unit.style
-        )
+        bare, asked = pl.col("style").is_null(), pl.col("style") == unit.style
         if unit.task == "open":
             names = sorted(self.faces.built["identity"].unique())
             drawn = np.random.default_rng(unit.fold).permutation(names)[: len(names) // 2]
             (train, other), *_ = self.faces.folds(2, by="photo", seed=unit.fold)
-            enrolled = pl.col("identity").is_in(list(drawn))
-            train = train.only(train.frame.filter(enrolled))
-            return train, train.frame.filter(bare), other.frame.filter(asked)
-        by: Any = "identity" if unit.task == "people" else "photo"
-        folds = self.faces.folds(self.told["folds"], by=by, seed=self.told["dealt"])
-        train, test = folds[unit.fold]
-        whole = self.faces.built if unit.task == "people" else train.frame
-        return train, whole.filter(bare), test.frame.filter(asked)
+            train = train.only(train.frame.filter(pl.col("identity").is_in(list(drawn))))
+        else:
+            by: Any = "identity" if unit.task == "people" else "photo"
+            folds = self.faces.folds(self.told["folds"], by=by, seed=self.told["dealt"])
+            train, other = folds[unit.fold]
+        train = train.only(train.frame.filter(bare | ~asked))
+        enrolled = {
+            "people": self.faces.built.filter(bare),
+            "photos": train.frame,
+            "open": train.frame.filter(bare),
+        }
+        return train, enrolled[unit.task], other.frame.filter(asked)
 
     def embedded(self, model: mo.faces.MaskedFaceRecognizer, rows: pl.DataFrame) -> Embeddings:
         """Return embeddings of rows from shared features; NaN where no face was found."""
         there = rows["square"].is_not_null().to_numpy()
         found = model.embed_features(self.features, rows["square"].drop_nulls(), masked=True)
-        sides = [np.full((len(rows), model.dim), np.nan, np.float32) for _ in range(2)]
-        sides[0][there], sides[1][there] = found.whole, found.covered
-        return Embeddings(sides[0], sides[1], there)
+        return spread_out(found, there, rows["style"].is_not_null().to_numpy())
 
     def record(self) -> dict[str, Any]:
         """Sum up the units that are there."""
         figures = []
-        for arm, settings in self.recipe["arms"].items():
-            for seed in self.told["seeds"] if settings["stages"] else [0]:
-                for style in (None, *STYLES):
-                    for task, name in (("people", "TAR"), ("photos", "closed"), ("open", "open")):
+        for task, arms in self.recipe["tasks"].items():
+            of_task = {"people": self.of_tar, "photos": self.of_closed, "open": self.of_open}[task]
+            parts = self.told["open_draws" if task == "open" else "folds"]
+            for arm, seeds in arms.items():
+                for seed in seeds:
+                    for style in (None, *STYLES):
                         found = list(self.kept(task, arm, seed, style))
-                        complete = self.told["open_draws" if task == "open" else "folds"]
-                        wanted = complete * (
-                            len(STYLES) if style is None and settings["stages"] else 1
-                        )
-                        if len(found) == wanted:
+                        if len(found) == parts * (len(STYLES) if style is None else 1):
                             place = {"arm": arm, "seed": seed, "style": style}
-                            rows = getattr(self, f"of_{name.lower()}")(found)
-                            figures += [place | row for row in rows]
+                            place |= {"crowd": None, "impostors": None}
+                            figures += [place | row for row in of_task(found)]
         built = self.faces
         return {
             "recipe": RECIPE.stem,
@@ -240,53 +239,62 @@ class Study:
         }
 
     def kept(self, task: str, arm: str, seed: int, style: str | None) -> Iterator[dict[str, Any]]:
-        """Yield the kept units of an arm, with the probes of one style."""
-        trained = bool(self.recipe["arms"][arm]["stages"])
+        """Yield the kept units of an arm, those of one style if it is given."""
         for unit in self.units():
             if (unit.task, unit.arm, unit.seed) != (task, arm, seed):
                 continue
-            if trained and style not in (None, unit.style):
-                continue
             path = self.runs / "units" / f"{unit.name}.npz"
-            if path.exists():
+            if style in (None, unit.style) and path.exists():
                 with np.load(path) as arrays:
-                    found = dict(arrays)
-                if not trained and style is not None:
-                    chosen = found["probe_style"] == style
-                    found["similarity"] = found["similarity"][:, chosen]
-                    for column in ("identity", "source", "style"):
-                        found[f"probe_{column}"] = found[f"probe_{column}"][chosen]
-                yield found
+                    yield dict(arrays)
 
     def of_tar(self, units: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Pool pairs over folds: impostors of all people, and of those alone never trained on."""
-        pairs = {"all": [], "unseen": []}
-        for unit in units:
-            gallery, probes = (frame_of(unit, side) for side in ("gallery", "probe"))
-            pairs["all"].append(Pairs.of(unit["similarity"], gallery, probes))
-            unseen = gallery["identity"].is_in(probes["identity"].unique().to_list()).to_numpy()
-            pairs["unseen"].append(
-                Pairs.of(unit["similarity"][unseen], gallery.filter(unseen), probes)
-            )
-        for impostors, parts in pairs.items():
-            pooled = Pairs(
-                *(
-                    np.concatenate([getattr(part, name) for part in parts])
-                    for name in ("genuine", "people", "impostor")
+        """Pool pairs over folds: impostors of all people, and of those alone never trained on.
+
+        Similarities are set against a crowd, the people trained on, or are as they are.
+        """
+        for crowd in (False, True):
+            pairs: dict[str, list[Pairs]] = {"all": [], "unseen": []}
+            for unit in units:
+                gallery, probes = (frame_of(unit, side) for side in ("gallery", "probe"))
+                similarity = unit["similarity"]
+                if crowd:
+                    sides = unit["gallery_standing"], unit["probe_standing"]
+                    similarity = np.where(
+                        np.isneginf(similarity), -np.inf, set_against(similarity, *sides)
+                    )
+                pairs["all"].append(Pairs.of(similarity, gallery, probes))
+                among = probes["identity"].unique().to_list()
+                unseen = gallery["identity"].is_in(among).to_numpy()
+                own = gallery.filter(unseen)
+                pairs["unseen"].append(Pairs.of(similarity[unseen], own, probes))
+            for impostors, parts in pairs.items():
+                pooled = Pairs(
+                    *(
+                        np.concatenate([getattr(part, name) for part in parts])
+                        for name in ("genuine", "people", "impostor")
+                    )
                 )
-            )
-            for far in self.told["fars"]:
-                measure = {"measure": f"TAR at FAR {far:g}", "impostors": impostors}
-                yield measure | asdict(pooled.tar(far)) | {"impostor_pairs": len(pooled.impostor)}
+                for far in self.told["fars"]:
+                    yield {
+                        "measure": f"TAR at FAR {far:g}",
+                        "crowd": crowd,
+                        "impostors": impostors,
+                        **asdict(pooled.tar(far)),
+                        "impostor_pairs": len(pooled.impostor),
+                    }
 
     def of_closed(self, units: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        hits, people = [], []
-        for unit in units:
-            gallery, probes = (frame_of(unit, side) for side in ("gallery", "probe"))
-            hits.append(closed_set(unit["similarity"], gallery, probes))
-            people.append(probes["identity"].to_numpy())
-        value = rate(np.concatenate(hits), np.concatenate(people), seed=0)
-        yield {"measure": "closed set"} | asdict(value)
+        """Give the share named rightly among bare photos, and among masked copies."""
+        for enrolled in ("bare", "masked"):
+            hits, people = [], []
+            for unit in units:
+                rows = (unit["gallery_style"] != "") == (enrolled == "masked")
+                gallery, probes = (frame_of(unit, side) for side in ("gallery", "probe"))
+                hits.append(closed_set(unit["similarity"][rows], gallery.filter(rows), probes))
+                people.append(probes["identity"].to_numpy())
+            value = rate(np.concatenate(hits), np.concatenate(people), seed=0)
+            yield {"measure": f"closed set, enrolled {enrolled}"} | asdict(value)
 
     def of_open(self, units: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         found = [
@@ -351,15 +359,15 @@ def section(record: dict[str, Any] | None) -> str:
             for row in record["unmasked"]
         ),
     ]
-    rows = pl.DataFrame(record["figures"], infer_schema_length=None)
-    if "impostors" in rows.columns:
-        rows = rows.filter(pl.col("impostors").fill_null("all") == "all")
-    keys = ["arm", "style", "measure"]
+    rows = pl.DataFrame(record["figures"], infer_schema_length=None).filter(
+        pl.col("style").is_null() | (pl.col("impostors").fill_null("all") == "all")
+    )
+    keys = ["arm", "style", "measure", "crowd", "impostors"]
     means = rows.group_by(keys, maintain_order=True).agg(
         pl.col("value", "low", "high").mean(), pl.len().alias("seeds")
     )
     lines += [
-        f"| {row['arm']} | {row['style'] or 'each in turn'} | {row['measure']} | "
+        f"| {row['arm']} | {row['style'] or 'each in turn'} | {told(row)} | "
         f"{row['value']:.3f} | {row['low']:.3f} to {row['high']:.3f} |"
         for row in means.iter_rows(named=True)
     ]
@@ -371,13 +379,19 @@ def section(record: dict[str, Any] | None) -> str:
         for row in rows
     ]
     lost = ", ".join(f"{n} {style}" for style, n in data["copies without a face"].items())
-    told = (
+    made = (
         f"{data['photos']:,} photos of {data['people']} people, {data['copies']:,} masked copies; no "
         f"face was found again in {lost or 'none'}: those count as rejected. Nose and mouth are "
         f"hidden in {100 * record['occlusion']['all']:.1f} % of the copies. Commit "
         f"{record['commit']}."
     )
-    return "\n".join(lines) + "\n\n" + told
+    return "\n".join(lines) + "\n\n" + made
+
+
+def told(row: dict[str, Any]) -> str:
+    """Return what a figure is of, in words."""
+    among = ", impostors never trained on" if row["impostors"] == "unseen" else ""
+    return row["measure"] + among + (", set against a crowd" if row["crowd"] else "")
 
 
 def kept() -> dict[str, Any] | None:

@@ -2,11 +2,13 @@
 
 A similarity means one thing between two bare faces and another where one is masked, so each of the
 three states has a threshold of its own, calibrated at the false-accept rate that was asked for.
+Where a mask is worn, it is set against a crowd of other people first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +18,7 @@ import torch
 
 from modicum import bundle
 from modicum.errors import BundleError, DataError, NotFittedError, nearest
+from modicum.methods.faces.crowd import Crowd, set_against, unmoved
 from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.manifest import MaskedFaces, require_faces
 from modicum.methods.faces.verification import threshold_at
@@ -29,6 +32,8 @@ METHOD = "faces.gallery"
 MODEL = "model"
 CALIBRATION_PHOTOS = 4_000
 """Photos whose pairs a threshold is taken from, at most; that is eight million pairs."""
+CROWD_PHOTOS = 1_000
+"""Photos, and masked copies, that are kept of the crowd, at most; 4 KB each."""
 
 
 class Gallery:
@@ -54,6 +59,8 @@ class Gallery:
         self.model = model
         self.names: list[str] = []
         self.vectors = Embeddings.empty(model.dim)
+        self.standing = unmoved(0)
+        self.crowd: Crowd | None = None
         self.thresholds: dict[State, float] = {}
         self.far: float | None = None
 
@@ -87,6 +94,7 @@ class Gallery:
             raise DataError(f"{len(names)} names do not go with {len(vectors)} embeddings")
         self.names += names
         self.vectors = Embeddings.joined([self.vectors, vectors])
+        self.standing = np.concatenate([self.standing, self._standing(vectors)])
 
     def remove(self, name: str) -> None:
         """Forget a person.
@@ -97,13 +105,17 @@ class Gallery:
         self._require(name)
         keep = np.array([other != name for other in self.names])
         self.names = [other for other in self.names if other != name]
-        self.vectors = self.vectors.take(keep)
+        self.vectors, self.standing = self.vectors.take(keep), self.standing[keep]
 
     def calibrate(self, faces: MaskedFaces, *, far: float = 1e-3) -> dict[State, float]:
         """Set the threshold of each state from photos and masked copies of other people.
 
+        Half of them are the crowd from now on, and kept, without names, with the gallery; pairs of
+        the other half set the thresholds.
+
         Args:
-            faces: people of whom none need be enrolled; at best none was trained on either.
+            faces: people of whom none need be enrolled, nor should be; at best none was trained on
+                either.
             far: share of pairs of two people that may be accepted.
 
         Raises:
@@ -112,23 +124,32 @@ class Gallery:
         """
         require_faces(faces)
         frame = faces.built.filter(pl.col("square").is_not_null())
-        masked = pl.col("style").is_not_null()
-        kinds = [frame.filter(kind) for kind in (~masked, masked)]
-        parts = [kind.sample(min(len(kind), CALIBRATION_PHOTOS), seed=0) for kind in kinds]
-        bare, worn = (self.model.embed_squares(faces.squares(part)) for part in parts)
+        people = frame["identity"].unique().sort().shuffle(seed=0)
+        in_crowd = pl.col("identity").is_in(people.head(len(people) // 2).to_list())
+        members, strangers = self._embedded(faces, frame.filter(in_crowd), CROWD_PHOTOS)
+        crowd = Crowd(np.unique(members, return_inverse=True)[1], strangers)
+        names, found = self._embedded(faces, frame.filter(~in_crowd), CALIBRATION_PHOTOS)
+        standing = crowd.standing(found)
         sides = {
-            "none/none": (parts[0], bare, parts[0], bare),
-            "none/mask": (parts[0], bare, parts[1], worn),
-            "mask/mask": (parts[1], worn, parts[1], worn),
+            masked: (names[rows], found.take(rows), standing[rows])
+            for masked in (False, True)
+            for rows in [found.masked == masked]
         }
-        found = {}
-        for state in STATES:
-            people, left, others, right = sides[state]
-            different = people["identity"].to_numpy()[:, None] != others["identity"].to_numpy()
-            similarity = left.similarity(right, worn=state != "none/none")
-            found[state] = threshold_at(similarity[different], far)
-        self.thresholds, self.far = found, far
-        return found
+        thresholds = {}
+        for state, (one, two) in zip(
+            STATES, ((False, False), (False, True), (True, True)), strict=True
+        ):
+            (left_names, left, left_standing), (right_names, right, right_standing) = (
+                sides[one],
+                sides[two],
+            )
+            similarity = left.similarity(right, worn=one or two)
+            if one or two:
+                similarity = set_against(similarity, left_standing, right_standing)
+            thresholds[state] = threshold_at(similarity[left_names[:, None] != right_names], far)
+        self.crowd, self.thresholds, self.far = crowd, thresholds, far
+        self.standing = self._standing(self.vectors)
+        return thresholds
 
     def verify(self, name: str, picture: str | Path | np.ndarray) -> bool:
         """Tell whether a picture shows the person of that name.
@@ -147,8 +168,9 @@ class Gallery:
 
         Returns:
             One row for each picture: ``query``, its position; ``name``, null for someone unknown;
-            ``score``, the cosine similarity to the nearest enrolled photo; ``threshold`` of that
-            pair's ``state``; ``nearest``, whose photo that was.
+            ``score``, the similarity to the nearest enrolled photo: a cosine of bare faces, and
+            where a mask is worn how many deviations it is above those with the crowd;
+            ``threshold`` of that pair's ``state``; ``nearest``, whose photo that was.
 
         Raises:
             DataError: the gallery is empty, or a picture has no face.
@@ -188,16 +210,27 @@ class Gallery:
         """Write the gallery with its model; embeddings are personal data, keep them so."""
         folder = Path(folder)
         self.model.save(folder / MODEL)
-        vectors = {"whole": self.vectors.whole, "covered": self.vectors.covered}
+        vectors = {
+            "whole": self.vectors.whole,
+            "covered": self.vectors.covered,
+            "standing": self.standing,
+        }
+        tables = {
+            "enrolled": pl.DataFrame(
+                {"name": self.names, "masked": self.vectors.masked},
+                schema={"name": pl.String, "masked": pl.Boolean},
+            )
+        }
+        if self.crowd is not None:
+            strangers = self.crowd.faces
+            vectors |= {"crowd.whole": strangers.whole, "crowd.covered": strangers.covered}
+            tables["crowd"] = pl.DataFrame(
+                {"person": self.crowd.people, "masked": strangers.masked}
+            )
         saved = bundle.Bundle(
             method=METHOD,
             settings={},
-            tables={
-                "enrolled": pl.DataFrame(
-                    {"name": self.names, "masked": self.vectors.masked},
-                    schema={"name": pl.String, "masked": pl.Boolean},
-                )
-            },
+            tables=tables,
             weights={name: torch.from_numpy(x) for name, x in vectors.items()},
             training_log=[],
             lineage={"thresholds": self.thresholds, "far": self.far, "model": self.model.digest},
@@ -218,11 +251,19 @@ class Gallery:
         if saved.lineage.get("model") != model.digest:
             raise BundleError(f"{folder} was enrolled with another model than the one beside it")
         gallery = cls(model)
+        arrays = {name: tensor.numpy() for name, tensor in saved.weights.items()}
         enrolled = saved.tables["enrolled"]
-        whole, covered = (saved.weights[name].numpy() for name in ("whole", "covered"))
-        gallery.add(
-            enrolled["name"].to_list(), Embeddings(whole, covered, enrolled["masked"].to_numpy())
+        gallery.names = enrolled["name"].to_list()
+        gallery.vectors = Embeddings(
+            arrays["whole"], arrays["covered"], enrolled["masked"].to_numpy()
         )
+        gallery.standing = arrays["standing"]
+        if "crowd" in saved.tables:
+            crowd = saved.tables["crowd"]
+            strangers = Embeddings(
+                arrays["crowd.whole"], arrays["crowd.covered"], crowd["masked"].to_numpy()
+            )
+            gallery.crowd = Crowd(crowd["person"].to_numpy(), strangers)
         gallery.thresholds, gallery.far = saved.lineage["thresholds"], saved.lineage["far"]
         return gallery
 
@@ -231,17 +272,34 @@ class Gallery:
         if not self.thresholds:
             raise NotFittedError("the gallery has no thresholds; call calibrate() first")
         found = np.empty((len(probes), len(self)), np.float32)
-        enrolled = self.vectors
+        enrolled, standing = self.vectors, self._standing(probes)
         for row, hidden in enumerate(probes.masked):
             probe = probes.take(np.array([row]))
             for masked in (False, True):
                 rows = (
                     slice(None) if (enrolled.masked == masked).all() else enrolled.masked == masked
                 )
-                part = enrolled.take(rows)
+                worn = bool(hidden) or masked
+                similarity = enrolled.take(rows).similarity(probe, worn=worn)
+                if worn:
+                    similarity = set_against(similarity, self.standing[rows], standing[[row]])
                 threshold = self.thresholds[STATES[int(hidden) + masked]]
-                found[row, rows] = part.similarity(probe, worn=hidden or masked)[:, 0] - threshold
+                found[row, rows] = similarity[:, 0] - threshold
         return found
+
+    def _standing(self, faces: Embeddings) -> np.ndarray:
+        return unmoved(len(faces)) if self.crowd is None else self.crowd.standing(faces)
+
+    def _embedded(
+        self, faces: MaskedFaces, rows: pl.DataFrame, at_most: int
+    ) -> tuple[np.ndarray, Embeddings]:
+        """Return who is on a sample of rows, bare and masked, and their embeddings."""
+        masked = pl.col("style").is_not_null()
+        kinds = [rows.filter(kind) for kind in (~masked, masked)]
+        kept = pl.concat([kind.sample(min(len(kind), at_most), seed=0) for kind in kinds])
+        found = self.model.embed_squares(faces.squares(kept))
+        worn = kept["style"].is_not_null().to_numpy()
+        return kept["identity"].to_numpy(), replace(found, masked=worn)
 
     def _require(self, name: str) -> None:
         if name not in self.names:

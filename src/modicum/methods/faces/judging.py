@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import polars as pl
 
+from modicum.methods.faces.crowd import Crowd, set_against
 from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.manifest import MaskedFaces, require_faces
 from modicum.methods.faces.maskedfacerecognizer import MaskedFaceRecognizer
@@ -18,6 +19,7 @@ def judge(
     model: MaskedFaceRecognizer,
     faces: MaskedFaces,
     *,
+    crowd: MaskedFaces | None = None,
     fars: Sequence[float] = (1e-2, 1e-3),
     seed: int = 0,
 ) -> pl.DataFrame:
@@ -28,6 +30,8 @@ def judge(
     Args:
         model: fitted, at best on other people.
         faces: what ``build`` made.
+        crowd: other people, against whom similarities are set where a mask is worn, as a calibrated
+            gallery does; without them similarities count as they are.
         fars: false-accept rates; each needs 1 / far pairs of two people.
         seed: of the intervals, which draw people.
 
@@ -39,16 +43,24 @@ def judge(
     Raises:
         DataError: these are no built faces, or too few people for a rate.
     """
-    require_faces(faces)
+    require_faces(faces, crowd)
     frame = faces.built
     bare = frame.filter(pl.col("style").is_null())
     masked = frame.filter(pl.col("style").is_not_null())
     vectors = {id(part): embedded(model, faces, part) for part in (bare, masked)}
+    if crowd is not None:
+        strangers = crowd_of(model, crowd)
+        standing = {
+            id(part): strangers.standing(vectors[id(part)], part["identity"].to_numpy())
+            for part in (bare, masked)
+        }
     rows = []
     for gallery, probes in ((bare, bare), (bare, masked), (masked, masked)):
         worn = gallery is masked or probes is masked
         left, right = (vectors[id(part)] for part in (gallery, probes))
         similarity = left.similarity(right, worn=worn)
+        if worn and crowd is not None:
+            similarity = set_against(similarity, standing[id(gallery)], standing[id(probes)])
         similarity[np.isnan(similarity)] = -np.inf
         state = {
             "gallery": "masked" if gallery is masked else "bare",
@@ -71,12 +83,27 @@ def judge(
     return pl.DataFrame(rows, schema_overrides={"style": pl.String, "threshold": pl.Float64})
 
 
+def crowd_of(model: MaskedFaceRecognizer, faces: MaskedFaces) -> Crowd:
+    """Return all faces found in a built folder as a crowd."""
+    rows = faces.built.filter(pl.col("square").is_not_null())
+    return Crowd(rows["identity"].to_numpy(), embedded(model, faces, rows))
+
+
 def embedded(model: MaskedFaceRecognizer, faces: MaskedFaces, rows: pl.DataFrame) -> Embeddings:
-    """Return the embeddings of rows of a manifest; NaN where no face was found."""
+    """Return the embeddings of rows of a manifest, which says who is masked.
+
+    They are NaN where no face was found.
+    """
     there = rows["square"].is_not_null().to_numpy()
     found = model.embed_squares(faces.squares(rows.filter(there)))
-    sides = [np.full((len(rows), model.dim), np.nan, np.float32) for _ in range(2)]
+    return spread_out(found, there, rows["style"].is_not_null().to_numpy())
+
+
+def spread_out(found: Embeddings, there: np.ndarray, masked: np.ndarray) -> Embeddings:
+    """Return embeddings (n) of those ``there`` (n,), NaN for the others."""
+    sides = [
+        np.full((len(there), side.shape[1]), np.nan, np.float32)
+        for side in (found.whole, found.covered)
+    ]
     sides[0][there], sides[1][there] = found.whole, found.covered
-    masked = np.zeros(len(rows), bool)
-    masked[there] = found.masked
     return Embeddings(sides[0], sides[1], masked)

@@ -149,9 +149,9 @@ def read_manifest(folder: str | Path) -> MaskedFaces:
     return MaskedFaces(Path(folder), Path(folder, photos).resolve(), frame)
 
 
-def require_faces(faces: Any, validation: Any = None) -> None:
-    """Raise DataError unless these are built faces; there may be none for validation."""
-    for given in (faces,) if validation is None else (faces, validation):
+def require_faces(faces: Any, others: Any = None) -> None:
+    """Raise DataError unless these are built faces; there may be no others."""
+    for given in (faces,) if others is None else (faces, others):
         if not isinstance(given, MaskedFaces):
             raise DataError(
                 f"{given!r} is a {type(given).__name__} where built faces belong; pass what "
