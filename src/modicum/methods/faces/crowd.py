@@ -13,10 +13,10 @@ import numpy as np
 from modicum.errors import DataError
 from modicum.methods.faces.embeddings import Embeddings
 
-NEAREST = 100
-"""Strangers of the crowd that a face is set against."""
-LEAST = 1e-3
-"""Deviation that a face is given at least, where its strangers are all alike or but one."""
+NEAREST = 50
+"""Faces of the crowd that a face is set against."""
+LEAST_PEOPLE = 15
+"""A crowd of fewer does more harm than good."""
 AT_ONCE = 4096
 """Faces that are compared with the crowd together."""
 
@@ -30,24 +30,25 @@ class Crowd:
         faces: C faces, bare and masked.
 
     Raises:
-        DataError: there are fewer than two bare or two masked faces.
+        DataError: there are fewer than two people, or no bare or no masked face.
 
-    Source: Cumani et al. 2011 and Matějka et al. 2017, adaptive symmetric normalisation of scores.
+    Source: Conneau et al. 2018, equation 3 (similarity against the nearest of each side); Matějka et
+    al. 2017 (crowds for verification).
     """
 
     people: np.ndarray
     faces: Embeddings
 
     def __post_init__(self) -> None:
-        masked = int(self.faces.masked.sum())
-        if min(masked, len(self.faces) - masked) < 2:
+        count, masked = len(np.unique(self.people)), self.faces.masked
+        if count < 2 or masked.all() or not masked.any():
             raise DataError(
-                f"a crowd of {len(self.faces) - masked} bare and {masked} masked faces is too "
-                "small; give two of each at least, at best of dozens of people"
+                f"{len(masked) - masked.sum()} bare and {masked.sum()} masked faces of {count} "
+                "people are no crowd; give both kinds, of dozens of people at best"
             )
 
     def standing(self, faces: Embeddings, people: np.ndarray | None = None) -> np.ndarray:
-        """Return (n, 2): mean and deviation of each face's similarities with its nearest strangers.
+        """Return (n,) the mean similarity of each face to the nearest of the crowd.
 
         A bare face is set against masked ones, a masked face against bare ones.
 
@@ -58,11 +59,8 @@ class Crowd:
 
         Returns:
             NaN for a face that is NaN.
-
-        Raises:
-            DataError: the crowd has nobody else than one of ``people``.
         """
-        found = np.full((len(faces), 2), np.nan, np.float32)
+        found = np.full(len(faces), np.nan, np.float32)
         there = ~np.isnan(faces.whole[:, 0])
         for masked in (False, True):
             rows = np.flatnonzero(there & (faces.masked == masked))
@@ -72,34 +70,23 @@ class Crowd:
             for start in range(0, len(rows), AT_ONCE):
                 part = rows[start : start + AT_ONCE]
                 similarity = faces.take(part).similarity(strangers, worn=True)
+                own = np.zeros_like(similarity, bool)
                 if people is not None:
-                    similarity[people[part][:, None] == names] = -np.inf
-                best = np.partition(similarity, len(names) - count)[:, len(names) - count :]
-                own = np.isneginf(best)
-                if own.all(1).any():
-                    raise DataError("a face is of the only person of the crowd; take more people")
-                best[own] = np.nan
-                spread = np.maximum(np.nanstd(best, 1), LEAST)
-                found[part] = np.stack([np.nanmean(best, 1), spread], 1)
+                    own = people[part][:, None] == names
+                nearest = np.sort(np.where(own, -np.inf, similarity))[:, -count:]
+                found[part] = nearest.mean(1, where=~np.isneginf(nearest))
         return found
 
 
-def unmoved(count: int) -> np.ndarray:
-    """Return (count, 2) standings that leave similarities as they are."""
-    return np.tile(np.array([0, 1], np.float32), (count, 1))
-
-
 def set_against(similarity: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return similarities in deviations above those with strangers, meant over both sides.
+    """Return similarities less what both sides have in common with strangers, on average.
 
     Args:
         similarity: (n, m).
-        left, right: standings (n, 2) and (m, 2).
+        left, right: standings (n,) and (m,).
 
-    >>> set_against(np.array([[0.5]]), np.array([[0.3, 0.1]]), np.array([[0.1, 0.2]]))
-    array([[2.]])
+    >>> set_against(np.array([[0.5]]), np.array([0.3]), np.array([0.1])).round(2)
+    array([[0.3]])
     """
-    found: np.ndarray = (
-        (similarity - left[:, :1]) / left[:, 1:] + (similarity - right[:, 0]) / right[:, 1]
-    ) / 2
+    found: np.ndarray = similarity - (left[:, None] + right) / 2
     return found

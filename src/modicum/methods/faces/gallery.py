@@ -18,7 +18,7 @@ import torch
 
 from modicum import bundle
 from modicum.errors import BundleError, DataError, NotFittedError, nearest
-from modicum.methods.faces.crowd import Crowd, set_against, unmoved
+from modicum.methods.faces.crowd import LEAST_PEOPLE, Crowd, set_against
 from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.manifest import MaskedFaces, require_faces
 from modicum.methods.faces.verification import threshold_at
@@ -59,7 +59,7 @@ class Gallery:
         self.model = model
         self.names: list[str] = []
         self.vectors = Embeddings.empty(model.dim)
-        self.standing = unmoved(0)
+        self.standing = np.zeros(0, np.float32)
         self.crowd: Crowd | None = None
         self.thresholds: dict[State, float] = {}
         self.far: float | None = None
@@ -94,7 +94,7 @@ class Gallery:
             raise DataError(f"{len(names)} names do not go with {len(vectors)} embeddings")
         self.names += names
         self.vectors = Embeddings.joined([self.vectors, vectors])
-        self.standing = np.concatenate([self.standing, self._standing(vectors)])
+        self.standing = np.concatenate([self.standing, _standing(vectors, self.crowd)])
 
     def remove(self, name: str) -> None:
         """Forget a person.
@@ -110,8 +110,8 @@ class Gallery:
     def calibrate(self, faces: MaskedFaces, *, far: float = 1e-3) -> dict[State, float]:
         """Set the threshold of each state from photos and masked copies of other people.
 
-        Half of them are the crowd from now on, and kept, without names, with the gallery; pairs of
-        the other half set the thresholds.
+        Of 30 people or more half are the crowd from now on, kept, without names, with the gallery;
+        pairs of the others set the thresholds.
 
         Args:
             faces: people of whom none need be enrolled, nor should be; at best none was trained on
@@ -125,31 +125,26 @@ class Gallery:
         require_faces(faces)
         frame = faces.built.filter(pl.col("square").is_not_null())
         people = frame["identity"].unique().sort().shuffle(seed=0)
-        in_crowd = pl.col("identity").is_in(people.head(len(people) // 2).to_list())
-        members, strangers = self._embedded(faces, frame.filter(in_crowd), CROWD_PHOTOS)
-        crowd = Crowd(np.unique(members, return_inverse=True)[1], strangers)
-        names, found = self._embedded(faces, frame.filter(~in_crowd), CALIBRATION_PHOTOS)
-        standing = crowd.standing(found)
-        sides = {
-            masked: (names[rows], found.take(rows), standing[rows])
-            for masked in (False, True)
-            for rows in [found.masked == masked]
-        }
-        thresholds = {}
-        for state, (one, two) in zip(
-            STATES, ((False, False), (False, True), (True, True)), strict=True
-        ):
-            (left_names, left, left_standing), (right_names, right, right_standing) = (
-                sides[one],
-                sides[two],
-            )
-            similarity = left.similarity(right, worn=one or two)
-            if one or two:
-                similarity = set_against(similarity, left_standing, right_standing)
-            thresholds[state] = threshold_at(similarity[left_names[:, None] != right_names], far)
+        crowd, members = None, people.head(len(people) // 2)
+        if len(members) >= LEAST_PEOPLE:
+            in_crowd = pl.col("identity").is_in(members.to_list())
+            names, strangers = self._embedded(faces, frame.filter(in_crowd), CROWD_PHOTOS)
+            crowd = Crowd(np.unique(names, return_inverse=True)[1], strangers)
+            frame = frame.filter(~in_crowd)
+        names, found = self._embedded(faces, frame, CALIBRATION_PHOTOS)
+        standing = _standing(found, crowd)
+        bare, worn = ~found.masked, found.masked
+        thresholds: dict[State, float] = {}
+        sides = ((bare, bare), (bare, worn), (worn, worn))
+        for state, (left, right) in zip(STATES, sides, strict=True):
+            similarity = found.take(left).similarity(found.take(right), worn=right is worn)
+            if right is worn:
+                similarity = set_against(similarity, standing[left], standing[right])
+            different = names[left][:, None] != names[right]
+            thresholds[state] = threshold_at(similarity[different], far)
         self.crowd, self.thresholds, self.far = crowd, thresholds, far
-        self.standing = self._standing(self.vectors)
-        return thresholds
+        self.standing = _standing(self.vectors, crowd)
+        return self.thresholds
 
     def verify(self, name: str, picture: str | Path | np.ndarray) -> bool:
         """Tell whether a picture shows the person of that name.
@@ -168,9 +163,9 @@ class Gallery:
 
         Returns:
             One row for each picture: ``query``, its position; ``name``, null for someone unknown;
-            ``score``, the similarity to the nearest enrolled photo: a cosine of bare faces, and
-            where a mask is worn how many deviations it is above those with the crowd;
-            ``threshold`` of that pair's ``state``; ``nearest``, whose photo that was.
+            ``score``, the cosine similarity to the nearest enrolled photo, where a mask is worn
+            less what both have in common with the crowd; ``threshold`` of that pair's ``state``;
+            ``nearest``, whose photo that was.
 
         Raises:
             DataError: the gallery is empty, or a picture has no face.
@@ -272,7 +267,7 @@ class Gallery:
         if not self.thresholds:
             raise NotFittedError("the gallery has no thresholds; call calibrate() first")
         found = np.empty((len(probes), len(self)), np.float32)
-        enrolled, standing = self.vectors, self._standing(probes)
+        enrolled, standing = self.vectors, _standing(probes, self.crowd)
         for row, hidden in enumerate(probes.masked):
             probe = probes.take(np.array([row]))
             for masked in (False, True):
@@ -286,9 +281,6 @@ class Gallery:
                 threshold = self.thresholds[STATES[int(hidden) + masked]]
                 found[row, rows] = similarity[:, 0] - threshold
         return found
-
-    def _standing(self, faces: Embeddings) -> np.ndarray:
-        return unmoved(len(faces)) if self.crowd is None else self.crowd.standing(faces)
 
     def _embedded(
         self, faces: MaskedFaces, rows: pl.DataFrame, at_most: int
@@ -305,3 +297,7 @@ class Gallery:
         if name not in self.names:
             hint = nearest(name, set(self.names))
             raise DataError(f"nobody is enrolled as {name!r}; {hint}")
+
+
+def _standing(faces: Embeddings, crowd: Crowd | None) -> np.ndarray:
+    return np.zeros(len(faces), np.float32) if crowd is None else crowd.standing(faces)
