@@ -1,7 +1,8 @@
 """Masked faces: embeddings a second in PyTorch and ONNX Runtime, and search among many enrolled.
 
 The student is FaceNet's own last stages, untrained: seconds and parity do not depend on that. The
-gallery holds random unit vectors; one probe is asked for at a time, its embedding left out.
+gallery holds random unit vectors, and a crowd of as many as a calibrated one; one probe is asked for
+at a time, its embedding left out.
 ``parity`` is the largest difference of an embedding.
 """
 
@@ -14,8 +15,9 @@ import protocol
 import torch
 
 from modicum.methods.faces import Gallery, MaskedFaceRecognizer
+from modicum.methods.faces.crowd import Crowd
 from modicum.methods.faces.embeddings import Embeddings
-from modicum.methods.faces.gallery import STATES
+from modicum.methods.faces.gallery import CROWD_PHOTOS, STATES
 from modicum.methods.faces.inception import EMBEDDING, facenet
 from modicum.methods.faces.onnx import OnnxEmbedder, export_onnx
 from modicum.methods.faces.student import LAST, TwoReadings
@@ -46,7 +48,9 @@ def vectors(count: int, masked: bool) -> Embeddings:
     return Embeddings(whole, covered, np.full(count, masked))
 
 
+strangers = [vectors(CROWD_PHOTOS, masked) for masked in (False, True)]
 gallery = Gallery(model)
+gallery.crowd = Crowd(np.arange(2 * CROWD_PHOTOS) % 50, Embeddings.joined(strangers))
 gallery.add([str(at) for at in range(task["enrolled"])], vectors(task["enrolled"], False))
 gallery.thresholds = dict.fromkeys(STATES, 0.5)
 probes = {"bare": vectors(1, False), "masked": vectors(1, True)}

@@ -46,7 +46,12 @@ def test_from_photos_to_who_is_on_them(photos, tmp_path, capsys):
     assert "no face" in capsys.readouterr().out
 
     assert main(["faces", "evaluate", model, masked, "--far", "0.1"]) == 0
+    plain = capsys.readouterr().out
+    assert "TAR at FAR 0.1" in plain
+    crowd = ["--crowd", masked]
+    assert main(["faces", "evaluate", model, masked, "--far", "0.1", *crowd]) == 0
     assert "TAR at FAR 0.1" in capsys.readouterr().out
+    assert main(["faces", "evaluate", model, masked, "--crowd", str(tmp_path / "nobody")]) == 2
 
 
 def test_an_unknown_style_is_an_error_that_names_the_nearest(photos, tmp_path, capsys):

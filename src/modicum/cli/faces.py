@@ -151,15 +151,18 @@ def identify(gallery: Path, photos: list[Path]) -> int:
     return int(failed > 0)
 
 
-def evaluate(model: Path, masked: Path, *, far: float = 1e-2) -> None:
+def evaluate(model: Path, masked: Path, *, crowd: Path | None = None, far: float = 1e-2) -> None:
     """Judge a recognizer on photos and masked copies of people, by style of mask.
 
     Args:
         model: folder of the recognizer.
         masked: what ``modicum faces build`` wrote, of people it was not fitted on.
+        crowd: the same of other people, against whom similarities are set where a mask is worn.
         far: false-accept rate.
     """
-    found = mo.faces.judge(mo.load(model), mo.faces.read_manifest(masked), fars=[far])
+    others = None if crowd is None else mo.faces.read_manifest(crowd)
+    faces = mo.faces.read_manifest(masked)
+    found = mo.faces.judge(mo.load(model), faces, crowd=others, fars=[far])
     table = Table("gallery", "probe", "style", "measure", "value", "95 %", "n")
     for row in found.iter_rows(named=True):
         table.add_row(

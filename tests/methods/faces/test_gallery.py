@@ -1,12 +1,16 @@
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from modicum.errors import DataError, NotFittedError
-from modicum.methods.faces import Gallery, MaskedFaceRecognizer
+from modicum.methods.faces import Gallery, MaskedFaceRecognizer, MaskedFaces
+from modicum.methods.faces import gallery as module
+from modicum.methods.faces.crowd import LEAST_PEOPLE
 from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.gallery import STATES
+from modicum.methods.faces.manifest import BUILT
 
 DIM = 16
 RECOGNIZER = SimpleNamespace(dim=DIM, embed=None)
@@ -80,3 +84,81 @@ def test_where_a_mask_is_worn_both_readings_count():
     assert one.similarity(two, worn=False)[0, 0] == pytest.approx(-1)
     assert one.similarity(two, worn=True)[0, 0] == pytest.approx(0, abs=1e-6)
     assert one.similarity(one, worn=True)[0, 0] == pytest.approx(1)
+
+
+class Strangers(MaskedFaces):
+    """A built folder whose squares are numbers of rows."""
+
+    def squares(self, rows):
+        return rows["square"].to_numpy()
+
+
+def strangers(people, *, each=8):
+    """Return a recognizer and built faces, masked ones alike by chance: a hood over the person."""
+    count = people * each
+    random = np.random.default_rng(5)
+    who = np.repeat(np.arange(people), 2 * each)
+    masked = np.tile(np.repeat([False, True], each), people)
+    person, hood = random.normal(size=(people, DIM)), random.normal(size=DIM)
+    alike = np.where(masked, 4 * random.random(2 * count), random.random(2 * count))
+    vectors = person[who] + alike[:, None] * hood + 0.5 * random.normal(size=(2 * count, DIM))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    found = Embeddings(vectors, vectors, masked)
+    frame = pl.DataFrame(
+        {
+            "identity": [f"stranger {at:02}" for at in who],
+            "source": np.arange(2 * count),
+            "style": [("cloth" if worn else None) for worn in masked],
+            "square": np.arange(2 * count),
+            "outcome": BUILT,
+        }
+    )
+    recognizer = SimpleNamespace(dim=DIM, embed=None, embed_squares=found.take)
+    return recognizer, Strangers("nowhere", "nowhere", frame), found
+
+
+def rates(recognizer, everyone, found, far):
+    """Calibrate on half of the people; return accepted strangers and identified people."""
+    names = everyone.frame["identity"].unique().sort()
+    half = pl.col("identity").is_in(names.head(len(names) // 2).to_list())
+    known = Gallery(recognizer)
+    known.calibrate(everyone.only(everyone.frame.filter(half)), far=far)
+    rest = everyone.frame.filter(~half)
+    enrolled = rest.filter(pl.col("style").is_null())
+    known.add(enrolled["identity"].to_list(), found.take(enrolled["square"].to_numpy()))
+    asked = rest.filter(pl.col("style").is_not_null())
+    margins = known._margins(found.take(asked["square"].to_numpy()))
+    same = asked["identity"].to_numpy()[:, None] == enrolled["identity"].to_numpy()
+    return known, (margins[~same] >= 0).mean(), (margins[same] >= 0).mean()
+
+
+def test_against_a_crowd_more_are_known_at_the_same_rate_of_false_accepts(monkeypatch):
+    made = strangers(4 * LEAST_PEOPLE)
+    with_crowd, false, right = rates(*made, far=0.01)
+    assert len(np.unique(with_crowd.crowd.people)) == LEAST_PEOPLE
+    monkeypatch.setattr(module, "LEAST_PEOPLE", 999)
+    without, false_before, right_before = rates(*made, far=0.01)
+    assert without.crowd is None
+    assert false < 0.03 and false_before < 0.03
+    assert right > right_before + 0.1
+
+
+def test_few_people_are_no_crowd_and_bare_faces_are_compared_as_they_are():
+    few, *_ = rates(*strangers(2 * LEAST_PEOPLE), far=0.01)
+    assert few.crowd is None
+    recognizer, everyone, found = strangers(4 * LEAST_PEOPLE)
+    known = rates(recognizer, everyone, found, far=0.01)[0]
+    row = known.vectors.take(np.array([0]))
+    score = known.search(row)["score"][0]
+    assert score == pytest.approx(1) and known.standing.shape == (len(known),)
+    known.remove(known.names[0])
+    assert known.standing.shape == (len(known),)
+
+
+def test_a_calibration_that_fails_leaves_the_gallery_as_it_was():
+    recognizer, everyone, found = strangers(4 * LEAST_PEOPLE)
+    known = rates(recognizer, everyone, found, far=0.01)[0]
+    before = known.crowd, dict(known.thresholds), known.far
+    with pytest.raises(DataError, match="cannot be told"):
+        known.calibrate(everyone, far=1e-9)
+    assert (known.crowd, known.thresholds, known.far) == before

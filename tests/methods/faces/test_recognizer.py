@@ -8,6 +8,8 @@ import torch
 import modicum as mo
 from modicum.errors import BundleError, DataError, NotFittedError, SettingError
 from modicum.methods.faces import Gallery, MaskedFaceRecognizer, judge
+from modicum.methods.faces.crowd import Crowd
+from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.onnx import PARITY, OnnxEmbedder, export_onnx
 from modicum.methods.faces.pictures import read_picture
 from modicum.methods.faces.student import COVER_FROM, CosineHead, SoftmaxHead, as_input, cover
@@ -84,6 +86,15 @@ def test_a_gallery_knows_its_people_and_is_read_back(gallery, photos, tmp_path):
     again = Gallery.load(gallery.save(tmp_path / "gallery"))
     assert again.identify(probes).equals(found) and again.people == gallery.people
     assert isinstance(gallery.verify("person0", probes[0]), bool)
+    random = np.random.default_rng(0).normal(size=(2, 6, gallery.model.dim)).astype(np.float32)
+    strangers = Embeddings(*random, np.arange(6) < 3)
+    gallery.crowd = Crowd(np.arange(6) % 3, strangers)
+    again = Gallery.load(gallery.save(tmp_path / "gallery"))
+    np.testing.assert_array_equal(again.crowd.people, gallery.crowd.people)
+    probe = Embeddings(*random[:, :1], np.array([True]))
+    assert again.search(probe).equals(gallery.search(probe))
+    gallery.crowd = None
+    assert not again.search(probe).equals(gallery.search(probe))
     config = tmp_path / "gallery" / "config.json"
     told = json.loads(config.read_text())
     told["lineage"]["model"] = "another"
@@ -155,6 +166,15 @@ def test_an_export_embeds_as_the_model_does(model, built, tmp_path):
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(BundleError, match="no graph"):
         OnnxEmbedder(tmp_path / "text.onnx")
+
+
+def test_judging_against_a_crowd_leaves_bare_faces_as_they_are(model, built):
+    plain, crowd = judge(model, built, fars=[0.05]), judge(model, built, crowd=built, fars=[0.05])
+    bare = (pl.col("gallery") == "bare") & (pl.col("probe") == "bare")
+    assert plain.filter(bare).equals(crowd.filter(bare))
+    assert not plain.filter(~bare)["threshold"].equals(crowd.filter(~bare)["threshold"])
+    with pytest.raises(DataError, match="where built faces belong"):
+        judge(model, built, crowd="masked/")
 
 
 def test_judging_counts_a_copy_without_a_face_as_rejected(model, built):
