@@ -139,6 +139,12 @@ def test_reports_of_other_protocols_are_refused(parts, popular, reports):
         compare({})
 
 
+def test_names_that_read_alike_are_refused(reports):
+    one, two = list(reports.values())[:2]
+    with pytest.raises(DataError, match="names that read alike: 1, '1'"):
+        compare({1: one, "1": two})
+
+
 @pytest.mark.parametrize("kind", [None, "runs/a", list, "frame"])
 def test_what_is_not_reports_by_name_is_refused(reports, kind):
     given = {list: list(reports.values()), "frame": reports["popular"].summary}.get(kind, kind)

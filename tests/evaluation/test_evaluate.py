@@ -1,5 +1,7 @@
 """A model's report from ranks to protocol, with rankers whose figures are known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
@@ -122,6 +124,7 @@ def test_what_is_no_model_is_refused(parts, popular):
         (parts, "a Split"),
         (evaluate(popular, parts.test), "a Report"),
         (SASRec, "the class SASRec"),
+        (SimpleNamespace(name="own", rank=print), r"a SimpleNamespace \(it has no vocabulary\)"),
     ):
         with pytest.raises(DataError, match=rf"evaluate got {what} where a model belongs; .*load"):
             evaluate(given, parts.test)

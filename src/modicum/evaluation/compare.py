@@ -245,7 +245,12 @@ def _by_name(reports: Any) -> dict[str, AnyReport]:
                 f"{name!r} is a {type(report).__name__} where a report belongs; pass what "
                 "mo.evaluate returned, or mo.Report.load(folder)"
             )
-    return {str(name): report for name, report in reports.items()}
+    named = {str(name): report for name, report in reports.items()}
+    if len(named) < len(reports):
+        raise DataError(
+            f"names that read alike: {', '.join(map(repr, reports))}; give each report its own"
+        )
+    return named
 
 
 def _several(what: str, names: Sequence[str] | None) -> list[str]:

@@ -147,9 +147,11 @@ def _require_model(model: Any) -> None:
     if isinstance(model, type) or not isinstance(model, Ranker | Predictor):
         name = type(model).__name__
         what = f"the class {model.__name__}" if isinstance(model, type) else f"a {name}"
+        lacking = [way for way in ("name", "vocabulary", "rank") if not hasattr(model, way)]
+        told = f" (it has no {lacking[0]})" if len(lacking) == 1 else ""
         raise DataError(
-            f"evaluate got {what} where a model belongs; pass a fitted model, or mo.load(folder) of "
-            "a saved one, and then what to judge it by"
+            f"evaluate got {what}{told} where a model belongs; pass a fitted model, or "
+            "mo.load(folder) of a saved one, and then what to judge it by"
         )
 
 

@@ -11,7 +11,7 @@ from modicum.methods.finding import RECOMMENDERS, find_methods
 from modicum.methods.network import SequenceNetwork
 from modicum.methods.recommender import Recommender
 from modicum.nn.table import ItemTable
-from modicum.training.settings import WindowFields
+from modicum.training.settings import WindowFields, check_types
 
 METHOD = "method"
 """Key of the word in a table of settings."""
@@ -63,7 +63,8 @@ def encoder_of(given: str | Mapping[str, Any] | Recommender) -> Recommender:
         given: its word; a table of its settings with the word as ``"method"``; or itself.
 
     Raises:
-        SettingError: there is no such method or setting, or it is more than its network.
+        SettingError: there is no such method or setting, one is of another type, or the method is
+            more than its network.
 
     >>> encoder_of({"method": "sasrec", "dim": 32}).dim
     32
@@ -72,11 +73,12 @@ def encoder_of(given: str | Mapping[str, Any] | Recommender) -> Recommender:
     modicum.errors.SettingError: the encoder 'sasrek' is no recommender; did you mean 'sasrec'?
     """
     found = given if isinstance(given, Recommender) else _of_settings(given)
-    if any(getattr(type(found), way) is not getattr(Recommender, way) for way in OWN_WAYS):
+    if not _is_its_network(type(found)):
         raise SettingError(
-            f"{found.name} is more than its network and cannot be an encoder; use sasrec, gru4rec "
-            "or bert4rec"
+            f"{found.name} is more than its network and cannot be an encoder; use "
+            f"{', '.join(_encoders())}"
         )
+    check_types(found)
     return found
 
 
@@ -114,13 +116,30 @@ def share_items(network: SequenceNetwork, items: ItemTable) -> None:
     vars(network)["items"] = items
 
 
-def _of_settings(given: str | Mapping[str, Any]) -> Recommender:
+def _is_its_network(method: type) -> bool:
+    return all(getattr(method, way) is getattr(Recommender, way) for way in OWN_WAYS)
+
+
+def _encoders() -> list[str]:
+    """Return the words of the methods that can be built on."""
+    methods = find_methods(*RECOMMENDERS)
+    return [word for word, method in methods.items() if _is_its_network(method.load())]
+
+
+def _of_settings(given: Any) -> Recommender:
+    if not isinstance(given, str | Mapping):
+        raise SettingError(
+            f"encoder={given!r} is a {type(given).__name__}; give the word of a method, such as "
+            "'sasrec', or a recommender"
+        )
     settings = {METHOD: given} if isinstance(given, str) else dict(given)
     word, methods = settings.pop(METHOD, None), find_methods(*RECOMMENDERS)
     if word is None:
         raise SettingError(f"the encoder {given!r} does not say its {METHOD!r}")
     if str(word) not in methods:
-        raise SettingError(f"the encoder {word!r} is no recommender; {nearest(str(word), methods)}")
+        raise SettingError(
+            f"the encoder {word!r} is no recommender; {nearest(str(word), _encoders())}"
+        )
     method = methods[str(word)].load()
     known = [field.name for field in fields(method)]
     for name in settings:

@@ -6,9 +6,12 @@ The files are looked at, not imported, until one of them is called.
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 
 RECOMMENDERS = ("sequential", "crossdomain")
 """Families of methods that learn from an event log and rank a catalogue."""
@@ -37,13 +40,14 @@ class Method:
         return found
 
 
-def find_methods(*families: str) -> dict[str, Method]:
+@cache
+def find_methods(*families: str) -> Mapping[str, Method]:
     """Return word -> method, for every method of the families.
 
     >>> find_methods(*RECOMMENDERS)["sasrec"].module
     'modicum.methods.sequential.sasrec'
     """
-    found = {}
+    found: dict[str, Method] = {}
     root = Path(__file__).parent
     for path in sorted(path for family in families for path in root.glob(f"{family}/*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -51,4 +55,4 @@ def find_methods(*families: str) -> dict[str, Method]:
             if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem:
                 module = f"modicum.methods.{path.parent.name}.{path.stem}"
                 found[path.stem] = Method(module, node.name, ast.get_docstring(tree) or "")
-    return found
+    return MappingProxyType(found)
