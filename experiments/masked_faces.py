@@ -8,6 +8,7 @@ training did not meet; its similarities stay in ``runs``, its figures are in ``r
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -88,7 +89,7 @@ class Study:
         self.features = features_of(frozen.network, self.faces, progress=True)
         units = [unit for unit in self.units() if only in unit.name]
         for number, unit in enumerate(units, 1):
-            if not (self.runs / "units" / f"{unit.name}.npz").exists():
+            if not self.place(unit).exists():
                 print(f"{number}/{len(units)} {unit.name}", file=sys.stderr, flush=True)
                 self.make(unit)
         for name, settings in self.recipe["classifiers"].items():
@@ -138,12 +139,21 @@ class Study:
                         for fold in range(parts):
                             yield Unit(task, arm, seed, fold, style)
 
+    def place(self, unit: Unit) -> Path:
+        """Return where a unit of these settings is kept."""
+        told = [self.recipe["build"], self.told, self.recipe["arms"][unit.arm]]
+        key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+        return self.runs / "units" / f"{unit.name}-{key}.npz"
+
     def make(self, unit: Unit) -> None:
         """Train a unit, and keep its similarities with what they are between."""
-        train, gallery, probes = self.parts(unit)
+        train, gallery, probes, crowd = self.parts(unit)
         model = mo.faces.MaskedFaceRecognizer(**self.recipe["arms"][unit.arm], device="cpu")
         model.fit(
-            train, seed=unit.seed, progress=False, folder=self.runs / "checkpoints" / unit.name
+            train,
+            seed=unit.seed,
+            progress=False,
+            folder=self.runs / "checkpoints" / self.place(unit).stem,
         )
         sides = {"gallery": gallery, "probe": probes}
         vectors = {side: self.embedded(model, rows) for side, rows in sides.items()}
@@ -152,27 +162,28 @@ class Study:
         for side, rows in sides.items():
             for column in ("identity", "source", "style"):
                 arrays[f"{side}_{column}"] = rows[column].fill_null("").to_numpy().astype(str)
-        if unit.task == "people":
-            known = train.frame.filter(pl.col("square").is_not_null())
-            crowd = Crowd(known["identity"].to_numpy().astype(str), self.embedded(model, known))
+        if len(crowd):
+            strangers = Crowd(self.embedded(model, crowd))
             for side, own in vectors.items():
-                arrays[f"{side}_standing"] = crowd.standing(own, arrays[f"{side}_identity"])
-        path = self.runs / "units" / f"{unit.name}.npz"
+                arrays[f"{side}_standing"] = strangers.standing(own)
+        path = self.place(unit)
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}")
         with aside.open("wb") as file:
             np.savez(file, **arrays)
         aside.replace(path)
 
-    def parts(self, unit: Unit) -> tuple[MaskedFaces, pl.DataFrame, pl.DataFrame]:
-        """Return what a unit trains on, enrols, and asks for; its style is only in the last.
+    def parts(self, unit: Unit) -> tuple[MaskedFaces, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """Return what a unit trains on, enrols, asks for, and has as its crowd.
 
-        ``people``: all photos are enrolled, masked copies of the test people asked for. ``photos``:
-        photos of four folds and their masked copies enrolled, masked copies of the fifth asked for.
-        ``open``: every other photo of half the people enrolled, masked copies of the rest of them
-        and of the unknown.
+        The unit's style is only in what is asked for. ``people``: of those who are not of the test
+        part some are the crowd, the others are trained on; photos of all but the crowd are
+        enrolled, masked copies of the test people asked for. ``photos``: photos of four folds and
+        their masked copies enrolled, masked copies of the fifth asked for. ``open``: every other
+        photo of half the people enrolled, masked copies of the rest of them and of the unknown.
         """
         bare, asked = pl.col("style").is_null(), pl.col("style") == unit.style
+        apart = pl.lit(False)
         if unit.task == "open":
             names = sorted(self.faces.built["identity"].unique())
             drawn = np.random.default_rng(unit.fold).permutation(names)[: len(names) // 2]
@@ -182,13 +193,19 @@ class Study:
             by: Any = "identity" if unit.task == "people" else "photo"
             folds = self.faces.folds(self.told["folds"], by=by, seed=self.told["dealt"])
             train, other = folds[unit.fold]
+        if unit.task == "people":
+            names = sorted(train.frame["identity"].unique())
+            drawn = np.random.default_rng(unit.fold).permutation(names)[: self.told["crowd"]]
+            apart = pl.col("identity").is_in(list(drawn))
         train = train.only(train.frame.filter(bare | ~asked))
+        crowd = train.frame.filter(apart & pl.col("square").is_not_null())
+        train = train.only(train.frame.filter(~apart))
         enrolled = {
-            "people": self.faces.built.filter(bare),
+            "people": self.faces.built.filter(bare & ~apart),
             "photos": train.frame,
             "open": train.frame.filter(bare),
         }
-        return train, enrolled[unit.task], other.frame.filter(asked)
+        return train, enrolled[unit.task], other.frame.filter(asked), crowd
 
     def embedded(self, model: mo.faces.MaskedFaceRecognizer, rows: pl.DataFrame) -> Embeddings:
         """Return embeddings of rows from shared features; NaN where no face was found."""
@@ -243,15 +260,15 @@ class Study:
         for unit in self.units():
             if (unit.task, unit.arm, unit.seed) != (task, arm, seed):
                 continue
-            path = self.runs / "units" / f"{unit.name}.npz"
-            if style in (None, unit.style) and path.exists():
-                with np.load(path) as arrays:
+            place = self.place(unit)
+            if style in (None, unit.style) and place.exists():
+                with np.load(place) as arrays:
                     yield dict(arrays)
 
     def of_tar(self, units: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Pool pairs over folds: impostors of all people, and of those alone never trained on.
+        """Pool pairs over folds: impostors of all but the crowd, and of the test people alone.
 
-        Similarities are set against a crowd, the people trained on, or are as they are.
+        Similarities are set against the crowd, or are as they are.
         """
         for crowd in (False, True):
             pairs: dict[str, list[Pairs]] = {"all": [], "unseen": []}

@@ -15,7 +15,7 @@ from modicum.methods.faces.embeddings import Embeddings
 
 NEAREST = 50
 """Faces of the crowd that a face is set against."""
-LEAST_PEOPLE = 15
+LEAST_PEOPLE = 20
 """A crowd of fewer does more harm than good."""
 AT_ONCE = 4096
 """Faces that are compared with the crowd together."""
@@ -23,58 +23,48 @@ AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Crowd:
-    """Photos and masked copies of people who are neither enrolled nor asked for.
+    """Photos and masked copies of people who are neither enrolled nor asked for, nor trained on.
 
     Args:
-        people: (C,) who each face is of.
         faces: C faces, bare and masked.
 
     Raises:
-        DataError: there are fewer than two people, or no bare or no masked face.
+        DataError: there is no bare or no masked face, or one that was not found.
 
     Source: Conneau et al. 2018, equation 3 (similarity against the nearest of each side); Matějka et
     al. 2017 (crowds for verification).
     """
 
-    people: np.ndarray
     faces: Embeddings
 
     def __post_init__(self) -> None:
-        count, masked = len(np.unique(self.people)), self.faces.masked
-        if count < 2 or masked.all() or not masked.any():
+        masked = self.faces.masked
+        if masked.all() or not masked.any():
             raise DataError(
-                f"{len(masked) - masked.sum()} bare and {masked.sum()} masked faces of {count} "
-                "people are no crowd; give both kinds, of dozens of people at best"
+                f"{(~masked).sum()} bare and {masked.sum()} masked faces are no crowd; give both "
+                f"kinds, of {LEAST_PEOPLE} people or more"
             )
+        if np.isnan(self.faces.whole).any():
+            raise DataError("a crowd is of faces that were found; leave out the others")
 
-    def standing(self, faces: Embeddings, people: np.ndarray | None = None) -> np.ndarray:
+    def standing(self, faces: Embeddings) -> np.ndarray:
         """Return (n,) the mean similarity of each face to the nearest of the crowd.
 
-        A bare face is set against masked ones, a masked face against bare ones.
+        A bare face is set against masked ones, a masked face against bare ones; a face that is NaN
+        has NaN.
 
         Args:
-            faces: n faces.
-            people: (n,) who they are of, where some are of the crowd: no face is set against those
-                of the same person.
-
-        Returns:
-            NaN for a face that is NaN.
+            faces: n faces, none of a person of the crowd.
         """
         found = np.full(len(faces), np.nan, np.float32)
         there = ~np.isnan(faces.whole[:, 0])
         for masked in (False, True):
             rows = np.flatnonzero(there & (faces.masked == masked))
-            others = self.faces.masked != masked
-            strangers, names = self.faces.take(others), self.people[others]
-            count = min(NEAREST, len(names))
+            strangers = self.faces.take(self.faces.masked != masked)
             for start in range(0, len(rows), AT_ONCE):
                 part = rows[start : start + AT_ONCE]
                 similarity = faces.take(part).similarity(strangers, worn=True)
-                own = np.zeros_like(similarity, bool)
-                if people is not None:
-                    own = people[part][:, None] == names
-                nearest = np.sort(np.where(own, -np.inf, similarity))[:, -count:]
-                found[part] = nearest.mean(1, where=~np.isneginf(nearest))
+                found[part] = np.sort(similarity)[:, -NEAREST:].mean(1)
         return found
 
 

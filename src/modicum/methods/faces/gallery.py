@@ -110,8 +110,8 @@ class Gallery:
     def calibrate(self, faces: MaskedFaces, *, far: float = 1e-3) -> dict[State, float]:
         """Set the threshold of each state from photos and masked copies of other people.
 
-        Of 30 people or more half are the crowd from now on, kept, without names, with the gallery;
-        pairs of the others set the thresholds.
+        Of 40 people or more half are the crowd from now on, kept, without names, with the gallery;
+        pairs of the others set the thresholds, if they are enough to tell ``far``.
 
         Args:
             faces: people of whom none need be enrolled, nor should be; at best none was trained on
@@ -125,12 +125,10 @@ class Gallery:
         require_faces(faces)
         frame = faces.built.filter(pl.col("square").is_not_null())
         people = frame["identity"].unique().sort().shuffle(seed=0)
-        crowd, members = None, people.head(len(people) // 2)
-        if len(members) >= LEAST_PEOPLE:
-            in_crowd = pl.col("identity").is_in(members.to_list())
-            names, strangers = self._embedded(faces, frame.filter(in_crowd), CROWD_PHOTOS)
-            crowd = Crowd(np.unique(names, return_inverse=True)[1], strangers)
-            frame = frame.filter(~in_crowd)
+        crowd, others = None, pl.col("identity").is_in(people.tail(-(len(people) // 2)).to_list())
+        if len(people) // 2 >= LEAST_PEOPLE and _tells(frame.filter(others), far):
+            crowd = Crowd(self._embedded(faces, frame.filter(~others), CROWD_PHOTOS)[1])
+            frame = frame.filter(others)
         names, found = self._embedded(faces, frame, CALIBRATION_PHOTOS)
         standing = _standing(found, crowd)
         bare, worn = ~found.masked, found.masked
@@ -205,11 +203,7 @@ class Gallery:
         """Write the gallery with its model; embeddings are personal data, keep them so."""
         folder = Path(folder)
         self.model.save(folder / MODEL)
-        vectors = {
-            "whole": self.vectors.whole,
-            "covered": self.vectors.covered,
-            "standing": self.standing,
-        }
+        vectors = {"whole": self.vectors.whole, "covered": self.vectors.covered}
         tables = {
             "enrolled": pl.DataFrame(
                 {"name": self.names, "masked": self.vectors.masked},
@@ -219,9 +213,8 @@ class Gallery:
         if self.crowd is not None:
             strangers = self.crowd.faces
             vectors |= {"crowd.whole": strangers.whole, "crowd.covered": strangers.covered}
-            tables["crowd"] = pl.DataFrame(
-                {"person": self.crowd.people, "masked": strangers.masked}
-            )
+            vectors["standing"] = self.standing
+            tables["crowd"] = pl.DataFrame({"masked": strangers.masked})
         saved = bundle.Bundle(
             method=METHOD,
             settings={},
@@ -252,13 +245,11 @@ class Gallery:
         gallery.vectors = Embeddings(
             arrays["whole"], arrays["covered"], enrolled["masked"].to_numpy()
         )
-        gallery.standing = arrays["standing"]
+        gallery.standing = np.zeros(len(gallery), np.float32)
         if "crowd" in saved.tables:
-            crowd = saved.tables["crowd"]
-            strangers = Embeddings(
-                arrays["crowd.whole"], arrays["crowd.covered"], crowd["masked"].to_numpy()
-            )
-            gallery.crowd = Crowd(crowd["person"].to_numpy(), strangers)
+            masked = saved.tables["crowd"]["masked"].to_numpy()
+            strangers = Embeddings(arrays["crowd.whole"], arrays["crowd.covered"], masked)
+            gallery.crowd, gallery.standing = Crowd(strangers), arrays["standing"]
         gallery.thresholds, gallery.far = saved.lineage["thresholds"], saved.lineage["far"]
         return gallery
 
@@ -297,6 +288,13 @@ class Gallery:
         if name not in self.names:
             hint = nearest(name, set(self.names))
             raise DataError(f"nobody is enrolled as {name!r}; {hint}")
+
+
+def _tells(frame: pl.DataFrame, far: float) -> bool:
+    """Tell whether pairs of two people, bare and masked, are enough for a false-accept rate."""
+    own = frame.group_by(pl.col("style").is_null(), "identity").len()
+    every = own.group_by("style").agg(pl.col("len").sum() ** 2 - (pl.col("len") ** 2).sum())
+    return bool((far * every["len"] >= 1).all())
 
 
 def _standing(faces: Embeddings, crowd: Crowd | None) -> np.ndarray:

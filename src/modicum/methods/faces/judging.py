@@ -8,7 +8,8 @@ from dataclasses import asdict
 import numpy as np
 import polars as pl
 
-from modicum.methods.faces.crowd import Crowd, set_against
+from modicum.errors import DataError
+from modicum.methods.faces.crowd import LEAST_PEOPLE, Crowd, set_against
 from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.manifest import MaskedFaces, require_faces
 from modicum.methods.faces.maskedfacerecognizer import MaskedFaceRecognizer
@@ -30,8 +31,8 @@ def judge(
     Args:
         model: fitted, at best on other people.
         faces: what ``build`` made.
-        crowd: other people, against whom similarities are set where a mask is worn, as a calibrated
-            gallery does; without them similarities count as they are.
+        crowd: 20 other people or more, against whom similarities are set where a mask is worn, as a
+            calibrated gallery does; without them similarities count as they are.
         fars: false-accept rates; each needs 1 / far pairs of two people.
         seed: of the intervals, which draw people.
 
@@ -41,7 +42,8 @@ def judge(
         and ``high``; ``n`` pairs or probes of ``people``; ``threshold``.
 
     Raises:
-        DataError: these are no built faces, or too few people for a rate.
+        DataError: these are no built faces, too few people for a rate or a crowd, or people are in
+            both.
     """
     require_faces(faces, crowd)
     frame = faces.built
@@ -49,11 +51,8 @@ def judge(
     masked = frame.filter(pl.col("style").is_not_null())
     vectors = {id(part): embedded(model, faces, part) for part in (bare, masked)}
     if crowd is not None:
-        strangers = crowd_of(model, crowd)
-        standing = {
-            id(part): strangers.standing(vectors[id(part)], part["identity"].to_numpy())
-            for part in (bare, masked)
-        }
+        strangers = crowd_of(model, crowd, apart_from=faces)
+        standing = {id(part): strangers.standing(vectors[id(part)]) for part in (bare, masked)}
     rows = []
     for gallery, probes in ((bare, bare), (bare, masked), (masked, masked)):
         worn = gallery is masked or probes is masked
@@ -83,10 +82,24 @@ def judge(
     return pl.DataFrame(rows, schema_overrides={"style": pl.String, "threshold": pl.Float64})
 
 
-def crowd_of(model: MaskedFaceRecognizer, faces: MaskedFaces) -> Crowd:
-    """Return all faces found in a built folder as a crowd."""
+def crowd_of(model: MaskedFaceRecognizer, faces: MaskedFaces, *, apart_from: MaskedFaces) -> Crowd:
+    """Return all faces found in a built folder as a crowd of other people.
+
+    Raises:
+        DataError: people are in both, or too few.
+    """
     rows = faces.built.filter(pl.col("square").is_not_null())
-    return Crowd(rows["identity"].to_numpy(), embedded(model, faces, rows))
+    people, others = (set(part.built["identity"]) for part in (faces, apart_from))
+    if people & others:
+        raise DataError(
+            f"{min(people & others)} and {len(people & others) - 1} others are both of the crowd and "
+            "asked for; a crowd is of other people"
+        )
+    if len(people) < LEAST_PEOPLE:
+        raise DataError(
+            f"a crowd of {len(people)} people does more harm than good; give {LEAST_PEOPLE} or more"
+        )
+    return Crowd(embedded(model, faces, rows))
 
 
 def embedded(model: MaskedFaceRecognizer, faces: MaskedFaces, rows: pl.DataFrame) -> Embeddings:

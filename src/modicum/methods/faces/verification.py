@@ -121,8 +121,9 @@ def closed_set(similarity: np.ndarray, gallery: pl.DataFrame, probes: pl.DataFra
         similarity, gallery, probes: as for :meth:`Pairs.of`.
     """
     own = gallery["source"].to_numpy()[:, None] == probes["source"].to_numpy()[None]
-    nearest = np.where(own, -np.inf, similarity).argmax(0)
-    found: np.ndarray = gallery["identity"].to_numpy()[nearest] == probes["identity"].to_numpy()
+    others = np.where(own, -np.inf, similarity)
+    named = gallery["identity"].to_numpy()[others.argmax(0)]
+    found: np.ndarray = (named == probes["identity"].to_numpy()) & (others.max(0) > -np.inf)
     return found
 
 
