@@ -10,8 +10,9 @@ import polars as pl
 from recipes import Recipe, Unit
 from records import write_json
 
+from modicum.errors import DataError
 from modicum.evaluation.compare import ALPHA, compare
-from modicum.evaluation.report import Report
+from modicum.evaluation.report import HEADER, Report
 from modicum.evaluation.seeds import average_over_seeds
 from modicum.evaluation.statistics import holm
 
@@ -27,19 +28,24 @@ def write_comparison(recipe: Recipe) -> list[str]:
 
     Returns:
         Names of the units whose report is gone.
+
+    Raises:
+        DataError: the arms were judged by different queries.
     """
     recorded = {
         arm: [unit for unit in recipe.units() if unit.arm.name == arm and unit.record() is not None]
         for arm in recipe.arms
     }
-    before = _before(recipe, recorded)
+    before = _before(recipe)
     whole = [arm for arm, units in recorded.items() if units and not _without_report(units)]
+    compared = {unit.name for arm in whole for unit in recorded[arm]} | set(before["units"])
+    units = [unit for arm in recorded.values() for unit in arm if unit.name in compared]
+    _require_one_measure(units)
     reports = {arm: _averaged(recorded[arm]) for arm in whole}
     cut = max([k for report in reports.values() for k in report.protocol["k"]], default=0)
     metrics = [f"ndcg@{cut}", f"hr@{cut}"] if cut else before["metrics"]
-    compared = {unit.name for arm in whole for unit in recorded[arm]} | set(before["units"])
-    units = {unit.name: unit.key for unit in recipe.units() if unit.name in compared}
-    same = {arm for arm in recipe.arms if _of(arm, units) == _of(arm, before["units"])}
+    stamps = {unit.name: stamp_of(unit) for unit in recipe.units() if unit.name in compared}
+    same = {arm for arm in recipe.arms if _of(arm, stamps) == _of(arm, before["units"])}
     levels = [
         row
         for arm in recipe.arms
@@ -52,37 +58,58 @@ def write_comparison(recipe: Recipe) -> list[str]:
     kept = [test for test in before["tests"] if {test["a"], test["b"]} <= same]
     if units:
         tests = _tests(recipe, reports, metrics, kept)
-        found = {"units": units, "metrics": metrics, "levels": levels, "tests": tests}
+        found = {"units": stamps, "metrics": metrics, "levels": levels, "tests": tests}
         write_json(recipe.results / FILE, found)
     return [name for units in recorded.values() for name in _without_report(units)]
 
 
-def _before(recipe: Recipe, recorded: dict[str, list[Unit]]) -> dict[str, Any]:
-    """Return the last comparison, without arms of which a record has changed or is gone."""
+def stamp_of(unit: Unit) -> str | None:
+    """Return when a unit was measured with the recipe's settings; null if it was not."""
+    record = unit.record()
+    return None if record is None else str(record["measured"])
+
+
+def _before(recipe: Recipe) -> dict[str, Any]:
+    """Return the last comparison, without arms of which a unit was measured anew or is gone."""
     path = recipe.results / FILE
     if not path.exists():
         return EMPTY
     found = json.loads(path.read_text(encoding="utf-8"))
-    there = {unit.name: unit.key for units in recorded.values() for unit in units}
-    gone = {_arm(name) for name, key in found["units"].items() if there.get(name) != key}
+    now = {unit.name: stamp_of(unit) for unit in recipe.units()}
+    gone = {_arm(name) for name, stamp in found["units"].items() if now.get(name) != stamp}
     return {
-        "units": {name: key for name, key in found["units"].items() if _arm(name) not in gone},
+        "units": {name: stamp for name, stamp in found["units"].items() if _arm(name) not in gone},
         "metrics": found["metrics"],
         "levels": [level for level in found["levels"] if level["arm"] not in gone],
         "tests": [test for test in found["tests"] if not {test["a"], test["b"]} & gone],
     }
 
 
+def _require_one_measure(units: list[Unit]) -> None:
+    """Raise DataError unless all units of the recipe's own split were judged by the same queries."""
+    queries: dict[str, list[str]] = {}
+    for unit in units:
+        record = unit.record()
+        if record is not None and not unit.arm.split:
+            queries.setdefault(record["protocol"]["queries digest"], []).append(unit.name)
+    if len(queries) > 1:
+        odd = min(queries.values(), key=len)
+        raise DataError(
+            f"{', '.join(odd)} were judged by other queries than the rest of {units[0].recipe.name}; "
+            "delete their records to measure them again"
+        )
+
+
 def _arm(name: str) -> str:
     return name.rpartition("-")[0]
 
 
-def _of(arm: str, units: dict[str, str]) -> dict[str, str]:
-    return {name: key for name, key in units.items() if _arm(name) == arm}
+def _of(arm: str, units: dict[str, Any]) -> dict[str, Any]:
+    return {name: stamp for name, stamp in units.items() if _arm(name) == arm}
 
 
 def _without_report(units: list[Unit]) -> list[str]:
-    return [unit.name for unit in units if not unit.report_path.exists()]
+    return [unit.name for unit in units if not (unit.report_path / HEADER).exists()]
 
 
 def _averaged(units: list[Unit]) -> Report:
@@ -104,13 +131,14 @@ def _tests(
     either has no report, a kept test answers. Holm's correction covers all questions of the recipe.
     """
     found = []
+    former = {(test["a"], test["b"], test["metric"], test["stratum"]): test for test in kept}
     for question in recipe.questions:
         subject, strata = question.subject, question.strata
         asked = [name for name in question.against if {name, subject} <= set(reports)]
         rest = set(question.against) - set(asked)
         answers = [
-            test
-            for test in kept
+            dict(test)
+            for test in former.values()
             if test["b"] == subject and test["a"] in rest and test["stratum"] in strata
         ]
         if asked:

@@ -76,8 +76,8 @@ def run(recipe: Recipe, only: list[str] | None, seeds: list[str] | None) -> list
     absent = write_comparison(recipe)
     if absent:
         say(
-            f"{recipe.name}: compared as before, if at all, since these have no report; delete "
-            f"their records to measure them again: {', '.join(absent)}"
+            f"{recipe.name}: compared as before, if at all, since these have no report; delete the "
+            f"records of all seeds of their arms to measure them again: {', '.join(absent)}"
         )
     print(render(recipe), flush=True)
     if recipe.results.parent == HERE / "results":

@@ -66,7 +66,7 @@ def _records(recipe: Recipe, compared: dict[str, str]) -> dict[str, list[dict[st
     arms: dict[str, list[dict[str, Any]]] = {}
     for unit in recipe.units():
         record = unit.record()
-        if record is not None and compared.get(unit.name) == unit.key:
+        if record is not None and compared.get(unit.name) == record["measured"]:
             arms.setdefault(unit.arm.name, []).append(record)
     if sum(map(len, arms.values())) != len(compared):
         raise DataError(

@@ -57,6 +57,7 @@ def run(unit: Unit) -> None:
     stamp("evaluating")
     with stopwatch() as judging:
         report = mo.evaluate(model, parts.test, **recipe.evaluation)
+    unit.record_path.unlink(missing_ok=True)  # of other settings, and no word on this report
     compared(report).save(unit.report_path)
     record = {
         "recipe": recipe.name,

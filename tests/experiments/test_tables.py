@@ -135,6 +135,40 @@ def test_a_seed_that_comes_after_its_arms_reports_are_gone_is_told_and_waits(rec
     assert "| slmrec | 0, 1 |" not in tables.render(other)
 
 
+def altered(recipe, name, change):
+    """Change a record as another measurement would."""
+    path = recipe.results / f"{name}.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def test_a_unit_that_was_measured_again_leaves_nothing_of_what_was_compared_before(
+    recipe, tmp_path
+):
+    copy = tmp_path / "toy.toml"
+    copy.write_text(recipe.path.read_text())
+    shutil.copytree(recipe.results.parent, tmp_path / "results")
+    other = Recipe.read(copy, runs=tmp_path)
+    shutil.rmtree(other.results / "reports" / "slmrec-0")
+    altered(other, "slmrec-1", lambda record: record.update(measured="later"))
+    assert write_comparison(other) == ["slmrec-0"]
+    after = json.loads((other.results / FILE).read_text())
+    assert set(after["units"]) == {"popularity-0", "teacher-0"} and after["tests"] == []
+    assert {level["arm"] for level in after["levels"]} == {"popularity", "teacher"}
+
+
+def test_units_that_were_judged_by_other_queries_are_named(recipe, tmp_path):
+    copy = tmp_path / "toy.toml"
+    copy.write_text(recipe.path.read_text())
+    shutil.copytree(recipe.results.parent, tmp_path / "results")
+    other = Recipe.read(copy, runs=tmp_path)
+    shutil.rmtree(other.results / "reports" / "teacher-0")
+    altered(other, "teacher-0", lambda x: x["protocol"].update({"queries digest": "another"}))
+    with pytest.raises(DataError, match="teacher-0 were judged by other queries than the rest"):
+        write_comparison(other)
+
+
 def test_the_published_page_is_what_the_records_say():
     published = tables.page(map(Recipe.read, sorted(HERE.glob("*.toml"))))
     assert tables.PAGE.read_text(encoding="utf-8") == published
