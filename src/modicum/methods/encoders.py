@@ -144,6 +144,6 @@ def _of_settings(given: Any) -> Recommender:
     known = [field.name for field in fields(method)]
     for name in settings:
         if name not in known:
-            raise SettingError(f"{word} has no setting {name!r}; {nearest(name, known)}")
+            raise SettingError(f"{word} has no setting {name!r}; {nearest(str(name), known)}")
     made: Recommender = method(**settings)
     return made

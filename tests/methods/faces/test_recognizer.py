@@ -7,7 +7,7 @@ import torch
 
 import modicum as mo
 from modicum.errors import BundleError, DataError, NotFittedError, SettingError
-from modicum.methods.faces import Gallery, MaskedFaceRecognizer, judge
+from modicum.methods.faces import Gallery, MaskedFaceRecognizer, judge, judging
 from modicum.methods.faces.crowd import Crowd
 from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.onnx import PARITY, OnnxEmbedder, export_onnx
@@ -88,12 +88,13 @@ def test_a_gallery_knows_its_people_and_is_read_back(gallery, photos, tmp_path):
     assert isinstance(gallery.verify("person0", probes[0]), bool)
     random = np.random.default_rng(0).normal(size=(2, 6, gallery.model.dim)).astype(np.float32)
     strangers = Embeddings(*random, np.arange(6) < 3)
-    gallery.crowd = Crowd(np.arange(6) % 3, strangers)
+    gallery.crowd = Crowd(strangers)
+    gallery.standing = gallery.crowd.standing(gallery.vectors)
     again = Gallery.load(gallery.save(tmp_path / "gallery"))
-    np.testing.assert_array_equal(again.crowd.people, gallery.crowd.people)
+    np.testing.assert_array_equal(again.standing, gallery.standing)
     probe = Embeddings(*random[:, :1], np.array([True]))
     assert again.search(probe).equals(gallery.search(probe))
-    gallery.crowd = None
+    gallery.crowd, gallery.standing = None, np.zeros(len(gallery), np.float32)
     assert not again.search(probe).equals(gallery.search(probe))
     config = tmp_path / "gallery" / "config.json"
     told = json.loads(config.read_text())
@@ -168,13 +169,20 @@ def test_an_export_embeds_as_the_model_does(model, built, tmp_path):
         OnnxEmbedder(tmp_path / "text.onnx")
 
 
-def test_judging_against_a_crowd_leaves_bare_faces_as_they_are(model, built):
-    plain, crowd = judge(model, built, fars=[0.05]), judge(model, built, crowd=built, fars=[0.05])
+def test_judging_against_a_crowd_leaves_bare_faces_as_they_are(model, built, monkeypatch):
+    person = pl.col("identity") == "person0"
+    others, faces = (built.only(built.frame.filter(kind)) for kind in (person, ~person))
+    with pytest.raises(DataError, match="1 people does more harm than good; give 20 or more"):
+        judge(model, faces, crowd=others, fars=[0.05])
+    with pytest.raises(DataError, match="person1 and 1 others are both"):
+        judge(model, faces, crowd=built, fars=[0.05])
+    with pytest.raises(DataError, match="where built faces belong"):
+        judge(model, built, crowd="masked/")
+    monkeypatch.setattr(judging, "LEAST_PEOPLE", 1)
+    plain, crowd = (judge(model, faces, crowd=who, fars=[0.1]) for who in (None, others))
     bare = (pl.col("gallery") == "bare") & (pl.col("probe") == "bare")
     assert plain.filter(bare).equals(crowd.filter(bare))
     assert not plain.filter(~bare)["threshold"].equals(crowd.filter(~bare)["threshold"])
-    with pytest.raises(DataError, match="where built faces belong"):
-        judge(model, built, crowd="masked/")
 
 
 def test_judging_counts_a_copy_without_a_face_as_rejected(model, built):

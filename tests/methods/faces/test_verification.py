@@ -67,3 +67,10 @@ def test_open_set_counts_known_probes_above_the_threshold_of_unknown_ones():
     similarity = np.array([[0.9, 0.1, 0.5, 0.3], [0.2, 0.4, 0.2, 0.2]])
     found = open_set(similarity, gallery, probes, fpir=0.5)
     assert (found.value, found.threshold, found.n) == (0.5, 0.5, 2)
+
+
+def test_who_is_not_found_is_nobody():
+    faces = people("a", "b")
+    probes = faces.with_columns(source=pl.col("source") + ".masked")
+    similarity = np.array([[-np.inf, 0.1], [-np.inf, 0.9]])
+    assert closed_set(similarity, faces, probes).tolist() == [False, True]
