@@ -71,6 +71,8 @@ def test_a_classifier_learns_whom_it_has_seen_and_is_kept(built, tmp_path):
     assert model.training_log[0]["losses"]["softmax"] > 0
     assert 0 <= model.training_log[0]["validation"] <= 1
     kept = mo.load(model.save(tmp_path / "model"))
+    assert kept.lineage == model.lineage and kept.lineage["styles"] == ["cloth", "surgical"]
+    assert "- seed: " in (tmp_path / "model" / "card.md").read_text()
     every = built.squares(built.built.filter(pl.col("square").is_not_null()))
     assert kept.classify(every).tolist() == model.classify(every).tolist()
     assert (kept.side, kept.names) == (model.side, model.names)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from modicum import bundle
+from modicum.data.fetching import sha256
 from modicum.errors import DataError, NotFittedError, SettingError
 from modicum.methods.faces.classic import EMBEDDING, VGG16, ResNet50, read_weights
 from modicum.methods.faces.manifest import MaskedFaces, require_faces
@@ -132,6 +133,7 @@ class FaceClassifier(TrainingFields):
     def __post_init__(self) -> None:
         self.names: list[str] = []
         self.training_log: list[dict[str, Any]] = []
+        self.lineage: dict[str, Any] = {}
         self._network: Network | None = None
 
     def check(self) -> None:
@@ -174,6 +176,13 @@ class FaceClassifier(TrainingFields):
         self._network = Network(NETWORKS[self.network](), len(self.names))
         if self.weights is not None:
             read_weights(self._network.body, self.weights)
+        self.lineage = {
+            "weights": None if self.weights is None else sha256(self.weights),
+            "people": len(self.names),
+            "photos": rows["source"].n_unique(),
+            "styles": sorted(rows["style"].drop_nulls().unique()),
+            "seed": seed,
+        }
         people = np.searchsorted(self.names, rows["identity"].to_numpy().astype(str))
         batches = AugmentedSquares(faces.squares(rows), people, self.batch_size, self.side, seed)
         self.training_log = train(
@@ -211,6 +220,7 @@ class FaceClassifier(TrainingFields):
             tables={"people": pl.DataFrame({"name": self.names})},
             weights=self._fitted.state_dict(),
             training_log=self.training_log,
+            lineage=self.lineage,
             purpose=f"Names one of {len(self.names)} people, with and without a mask.",
             limits="It names one of its people whoever is shown, and its folder holds their names.",
         )
@@ -226,7 +236,7 @@ class FaceClassifier(TrainingFields):
         bundle.require_shapes(network, saved.weights)
         network.load_state_dict(dict(saved.weights), assign=True)
         model._network = network.eval().requires_grad_(False)
-        model.training_log = saved.training_log
+        model.training_log, model.lineage = saved.training_log, saved.lineage
         return model
 
     @property
