@@ -17,7 +17,9 @@ from modicum.methods.faces.student import COVER_FROM, CosineHead, SoftmaxHead, a
 
 @pytest.fixture(scope="module")
 def model(built):
-    recognizer = MaskedFaceRecognizer(stages=("head", "last"), epochs=1, batch_size=8)
+    recognizer = MaskedFaceRecognizer(
+        stages=("head", "last"), classify=0.1, learning_rate=1e-4, epochs=1, batch_size=8
+    )
     return recognizer.fit(built, seed=0, progress=False)
 
 
@@ -42,7 +44,7 @@ def test_each_stage_learns_what_it_names_and_nothing_else(model, built):
 
 
 def test_the_last_blocks_stay_while_the_head_learns(built):
-    head = MaskedFaceRecognizer(stages=("head",), epochs=1, head="softmax")
+    head = MaskedFaceRecognizer(stages=("head",), epochs=1, head="softmax", classify=0.1)
     head.fit(built, progress=False)
     student, bare = head.network.student.state_dict(), head.network.whole.state_dict()
     changed = {name for name in student if not torch.equal(student[name], bare[name])}
@@ -138,7 +140,7 @@ def test_what_cannot_be_fitted_says_why(built):
     for wrong in (
         {"head": "linear"},
         {"teach": -1.0},
-        {"teach": 0.0, "classify": 0.0},
+        {"teach": 0.0},
         {"epochs": 0},
     ):
         with pytest.raises(SettingError, match=next(iter(wrong))):
