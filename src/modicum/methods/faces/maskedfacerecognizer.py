@@ -63,8 +63,8 @@ class MaskedFaceRecognizer(TrainingFields):
             reading untrained.
         head: ``"softmax"`` over the people trained on, or ``"cosine"`` with a margin.
         teach: weight of the student's distance from the bare face's embedding.
-        classify: weight of the head; for hundreds of people or more, since telling a few apart makes
-            others harder to tell.
+        classify: weight of the head, to name the people trained on; where they are a few dozen it
+            makes others harder to tell.
 
     Source: arXiv 2311.07475 (the task); Schroff et al. 2015 (FaceNet); Hinton et al. 2015
     (teacher and student).
