@@ -31,7 +31,6 @@ from modicum.methods.faces.dataset import most_central
 from modicum.methods.faces.embeddings import Embeddings
 from modicum.methods.faces.faceclassifier import FaceClassifier
 from modicum.methods.faces.features import features_of
-from modicum.methods.faces.judging import spread_out
 from modicum.methods.faces.landmarks import FaceMesh
 from modicum.methods.faces.manifest import MaskedFaces
 from modicum.methods.faces.masks import STYLES
@@ -130,7 +129,7 @@ class Study:
         return some
 
     def units(self) -> Iterator[Unit]:
-        """Yield all units, arm by arm."""
+        """Yield all units, task by task and arm by arm."""
         for task, arms in self.recipe["tasks"].items():
             parts = self.told["open_draws"] if task == "open" else self.told["folds"]
             for arm, seeds in arms.items():
@@ -211,7 +210,7 @@ class Study:
         """Return embeddings of rows from shared features; NaN where no face was found."""
         there = rows["square"].is_not_null().to_numpy()
         found = model.embed_features(self.features, rows["square"].drop_nulls(), masked=True)
-        return spread_out(found, there, rows["style"].is_not_null().to_numpy())
+        return found.spread_out(there, rows["style"].is_not_null().to_numpy())
 
     def record(self) -> dict[str, Any]:
         """Sum up the units that are there."""

@@ -29,7 +29,8 @@ PLAIN: dict[Any, str] = {
 def check_types(settings: Any) -> None:
     """Refuse a field of plain values or of choices that holds another, by its annotation.
 
-    Numbers of NumPy become Python's, and 100.0 becomes 100 where whole numbers are asked for. A field that may hold anything else is left to its method.
+    Numbers of NumPy become Python's, and 100.0 becomes 100 where whole numbers are asked for. A field
+    that may hold anything else is left to its method.
 
     Args:
         settings: a dataclass.

@@ -41,6 +41,20 @@ class Embeddings:
         """Return the faces at positions ``rows``, or where a mask of them is true."""
         return Embeddings(self.whole[rows], self.covered[rows], self.masked[rows])
 
+    def spread_out(self, there: np.ndarray, masked: np.ndarray) -> Embeddings:
+        """Return (m) faces of which these are those ``there`` (m,), the others NaN.
+
+        Args:
+            there: (m,) true n times.
+            masked: (m,) who wears a mask, whatever was seen.
+        """
+        sides = []
+        for own in (self.whole, self.covered):
+            side = np.full((len(there), own.shape[1]), np.nan, np.float32)
+            side[there] = own
+            sides.append(side)
+        return Embeddings(sides[0], sides[1], masked)
+
     def similarity(self, others: Embeddings, *, worn: bool) -> np.ndarray:
         """Return (n, m) similarities, -1 to 1.
 

@@ -109,14 +109,4 @@ def embedded(model: MaskedFaceRecognizer, faces: MaskedFaces, rows: pl.DataFrame
     """
     there = rows["square"].is_not_null().to_numpy()
     found = model.embed_squares(faces.squares(rows.filter(there)))
-    return spread_out(found, there, rows["style"].is_not_null().to_numpy())
-
-
-def spread_out(found: Embeddings, there: np.ndarray, masked: np.ndarray) -> Embeddings:
-    """Return embeddings (n) of those ``there`` (n,), NaN for the others."""
-    sides = [
-        np.full((len(there), side.shape[1]), np.nan, np.float32)
-        for side in (found.whole, found.covered)
-    ]
-    sides[0][there], sides[1][there] = found.whole, found.covered
-    return Embeddings(sides[0], sides[1], masked)
+    return found.spread_out(there, rows["style"].is_not_null().to_numpy())
