@@ -108,6 +108,12 @@ class Exported:
         """Tell whether there is something to encode."""
         return len(read.rows) > 0
 
+    def window(self, read: Read) -> Read:
+        """Return what of it is read."""
+        end = np.array([len(read.rows)])
+        (start,) = input_starts(np.zeros_like(end), end, self.length)
+        return read._replace(rows=read.rows[start:], auxiliary=None)
+
     def encode_all(self, reads: Sequence[Read]) -> np.ndarray:
         """Return user vectors (B, D) of histories of any length from 1, by the latest events that it reads."""
         histories = [read.rows for read in reads]

@@ -34,7 +34,7 @@ def test_shares_by_hand():
     rows = np.array([1, 2, 3, 2, 1, 2])
     prefixes = Prefixes(rows, np.array([0, 3, 4, 6]), np.array([3, 4, 6, 6]))
     asked, items = np.array([0, 0, 1, 2, 3]), np.array([1, 3, 2, 1, 1])
-    found = reasons(added, prefixes, asked, items, vocabulary, length=10).to_list()
+    found = reasons(added, prefixes, asked, items, vocabulary).to_list()
     centred = VALUES - VALUES.mean(1, keepdim=True)
     for at, (first, last, item) in enumerate([(0, 3, 1), (0, 3, 3), (3, 4, 2), (4, 6, 1)]):
         events = rows[first:last]
@@ -47,11 +47,35 @@ def test_shares_by_hand():
     assert found[4] == []  # nothing was known
 
 
-def test_only_the_latest_events_are_asked_about():
-    vocabulary = Vocabulary(pl.Series(["a", "b", "c"]))
-    prefixes = Prefixes(np.array([1, 1, 2, 3]), np.array([0]), np.array([4]))
-    (found,) = reasons(added, prefixes, np.array([0]), np.array([1]), vocabulary, 2).to_list()
-    assert {x["event"] for x in found} == {"b", "c"} and "domain" not in found[0]
+@pytest.mark.parametrize(
+    "model",
+    [
+        mo.SASRec(dim=8, layers=1, length=8, epochs=1),
+        mo.Merged(encoder={"method": "sasrec", "dim": 8}, history="target", length=8, epochs=1),
+        mo.Merged(encoder={"method": "sasrec", "dim": 8}, history="appended", length=8, epochs=1),
+        mo.MACD(encoder={"method": "sasrec", "dim": 8}, length=8, epochs=1),
+    ],
+    ids=["sasrec", "target", "appended", "macd"],
+)
+def test_just_what_is_read_is_left_out(model):
+    simulated = simulate_domains(60, 30, overlap=1.0, seed=0)
+    model.fit(EventLog(simulated.log.scan, "two"), progress=False)
+    long = [("d1", 1), ("d1", 2), *(("d0", item) for item in range(3, 18))]
+    asked = {"domain": "d1", "k": 3, "exclude_seen": False}
+    top = model.recommend([long], explain=True, **asked)
+    for number, because in zip(top["item"], top["because"], strict=True):
+        read = {(x["domain"], x["event"]) for x in because}
+        assert 1 < len(read) <= 8
+        for at, event in enumerate(long):
+            other = list(long)
+            other[at] = (event[0], 25)
+            found = model.recommend([other], **asked | {"k": 30}).filter(item=number)
+            plain = top.filter(item=number)["score"][0]
+            if event in read:
+                continue
+            assert found["score"][0] == pytest.approx(plain, abs=1e-6)  # it was not read
+    if model.name != "sasrec":
+        assert ("d1", 1) in read  # the events of the domain asked for, however long ago
 
 
 @pytest.mark.parametrize("method", [mo.Transitions, mo.Popularity])

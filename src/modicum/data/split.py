@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["TAIL_EVENTS", "LeakWarning", "Queries", "Split", "split"]
 
 TARGETS = ("all", "first", "last")
+AS_GIVEN = "as given, in three parts"
+"""What the protocol says of a split that others have made."""
 
 
 class LeakWarning(UserWarning):
@@ -185,7 +187,7 @@ class Split:
             training=part == 0,
             validation=chosen[aimed[chosen]],
             test=final[aimed[final]],
-            protocol={"split": "as given, in three parts", "targets": "last"},
+            protocol={"split": AS_GIVEN, "targets": "last"},
             aim=aim,
         )
 

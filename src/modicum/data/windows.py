@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -172,6 +172,10 @@ class Prefixes:
         """Return (query, item row) of every event of every query's history, flat."""
         query = np.repeat(np.arange(len(self.ends)), self.ends - self.starts)
         return query, self.item_rows[flat_ranges(self.starts, self.ends)]
+
+    def latest(self, length: int) -> Prefixes:
+        """Return the windows of a model of this length: no history is longer then."""
+        return replace(self, starts=input_starts(self.starts, self.ends, length))
 
     def take(self, which: np.ndarray) -> Prefixes:
         domains = None if self.domains is None else self.domains[which]

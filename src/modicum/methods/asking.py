@@ -95,7 +95,7 @@ class Asked(ABC):
             behaviours: of the items of the histories, for a model with a target behaviour; without
                 them, all are taken to be of that one.
             explain: say which events carried each item; each history is then read again without
-                each of its events (:func:`modicum.methods.explaining.reasons`).
+                each of the events that the model reads of it (:func:`modicum.methods.explaining.reasons`).
 
         Returns:
             Columns ``query`` (position, or the user id), ``item``, ``score``, ``rank`` from 1, and
@@ -151,7 +151,8 @@ class Asked(ABC):
         if not explain:
             return top
         scores = partial(self._scores, seen=None, popularity=None)
-        because = reasons(scores, prefixes, asked, rows, self.vocabulary, self.length)
+        read = self.read(prefixes).latest(self.length)
+        because = reasons(scores, read, asked, rows, self.vocabulary)
         return top.with_columns(because=because)
 
     def rank(

@@ -26,7 +26,6 @@ def reasons(
     queries: np.ndarray,
     rows: np.ndarray,
     vocabulary: Vocabulary,
-    length: int,
 ) -> pl.Series:
     """Return, for each recommended item, the events that it was recommended for, strongest first.
 
@@ -36,18 +35,17 @@ def reasons(
 
     Args:
         scores_of: of the model.
-        prefixes: inputs of all queries.
+        prefixes: what is read for each query; each of its events is left out in turn.
         queries, rows: (R,) query and item row of each recommended item.
         vocabulary: of the item rows.
-        length: latest events that are left out in turn.
 
     Returns:
         (R,) lists of ``event`` (item id), ``domain`` where items have one, and ``share``.
     """
     asked, number = np.unique(queries, return_inverse=True)
     whole = prefixes.take(asked)
-    events = np.minimum(whole.ends - whole.starts, length)
-    at = flat_ranges(whole.ends - events, whole.ends)  # (V,) the event that each variant lacks
+    events = whole.ends - whole.starts
+    at = flat_ranges(whole.starts, whole.ends)  # (V,) the event that each variant lacks
     query = np.repeat(np.arange(len(asked)), events)
     without = _without(whole, query, at)
     plain, first = _standing(scores_of, whole, number, rows), np.cumsum(events) - events
@@ -55,9 +53,7 @@ def reasons(
     variant = flat_ranges(first[number], (first + events)[number])
     part = plain[item] - _standing(scores_of, without, variant, rows[item])
     part[np.abs(part) < ROUNDING * (1 + np.abs(plain[item]))] = 0.0
-    part[(whole.ends - whole.starts == 1)[number][item]] = (
-        1.0  # without it there is nothing to compare with
-    )
+    part[(events == 1)[number][item]] = 1.0  # without it there is nothing to compare with
     total = np.bincount(item, weights=np.abs(part), minlength=len(rows))
     share = np.divide(part, total[item], out=np.zeros_like(part), where=total[item] > 0)
     order = np.lexsort((-share, item))

@@ -67,6 +67,9 @@ class Model(Protocol):
     def knows(self, read: Read) -> bool:
         """Tell whether there is something to encode."""
 
+    def window(self, read: Read) -> Read:
+        """Return what of it is read."""
+
     def encode_all(self, reads: Sequence[Read]) -> np.ndarray:
         """Return user vectors (B, D)."""
 

@@ -54,10 +54,10 @@ class Explainer:
             read: what the model was given.
             rows: (R,) of the recommended items.
         """
-        history = read.rows
-        if not len(history) or not len(rows):
+        if not len(read.rows) or not len(rows):
             return [[] for _ in rows]
-        events = np.arange(max(0, len(history) - self._model.length), len(history))
+        read = self._model.window(read)
+        history, events = read.rows, range(len(read.rows))
         if len(history) == 1:
             shares = np.ones((len(rows), 1))  # without it there is nothing to compare with
         else:
@@ -69,10 +69,10 @@ class Explainer:
             total = np.abs(parts).sum(1, keepdims=True)
             shares = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
         vocabulary = self._model.vocabulary
-        names = vocabulary.names(history[events]).to_list()
+        names = vocabulary.names(history).to_list()
         domains: Sequence[str | None] = [None] * len(names)
         if vocabulary.domains is not None:
-            domains = vocabulary.domains_of(history[events]).to_list()
+            domains = vocabulary.domains_of(history).to_list()
         return [
             [
                 Reason(names[at], domains[at], float(own[at]))
@@ -88,7 +88,7 @@ class Explainer:
         return np.concatenate([self._model.encode_all(block) for block in blocks])
 
 
-def _without(read: Read, at: np.intp) -> Read:
+def _without(read: Read, at: int) -> Read:
     """Return what is left without one event."""
     auxiliary = None if read.auxiliary is None else np.delete(read.auxiliary, at)
     return Read(np.delete(read.rows, at), read.domain, auxiliary)

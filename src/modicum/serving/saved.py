@@ -49,6 +49,13 @@ class Saved:
         prefixes = self._prefixes([read])
         return bool(prefixes.ends[0] > prefixes.starts[0])
 
+    def window(self, read: Read) -> Read:
+        """Return what of it is read."""
+        prefixes = self._prefixes([read]).latest(self.length)
+        there = slice(prefixes.starts[0], prefixes.ends[0])
+        auxiliary = None if prefixes.auxiliary is None else prefixes.auxiliary[there]
+        return Read(prefixes.item_rows[there], read.domain, auxiliary)
+
     @torch.inference_mode()
     def encode_all(self, reads: Sequence[Read]) -> np.ndarray:
         """Return user vectors (B, D); zeros where there is nothing to encode.

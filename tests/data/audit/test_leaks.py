@@ -8,7 +8,8 @@ import pytest
 
 from modicum.data.audit import audit, leaks
 from modicum.data.histories import Histories
-from modicum.data.split import LeakWarning, split
+from modicum.data.log import EventLog
+from modicum.data.split import LeakWarning, Split, split
 
 
 def codes(findings) -> dict[str, str]:
@@ -70,3 +71,30 @@ def test_rows_without_time_are_told_apart_by_their_place(frame, log_of):
     findings, measured = leaks.check(parts)
     assert findings == []
     assert "training_after_first_test_target" not in measured
+
+
+def part(user: list[int], item: list[str]) -> EventLog:
+    return EventLog(pl.LazyFrame({"user": user, "item": item}), "part")
+
+
+def test_given_parts_without_times_hold_their_answers_in_training():
+    train = part([1, 1, 2, 2], ["a", "b", "a", "c"])
+    parts = Split.given(train, part([3, 3], ["a", "b"]), part([1, 1, 2, 2], ["c", "b", "c", "b"]))
+    findings, measured = leaks.check(parts)
+    assert codes(findings) == {"target-in-training": "error"}
+    assert "1 of 2 test targets" in findings[0].message
+    assert measured["test_targets_of_items_in_own_training"] == 1
+    assert measured["validation_targets_of_items_in_own_training"] == 0
+
+
+def test_given_parts_with_times_may_repeat():
+    timed = [
+        EventLog(
+            pl.LazyFrame({"user": 1, "item": ["a", "b"], "time": [day, day + 1]}).with_columns(
+                pl.from_epoch("time", time_unit="d").cast(pl.Datetime("us"))
+            ),
+            "part",
+        )
+        for day in (0, 2, 4)
+    ]
+    assert leaks.check(Split.given(*timed))[0] == []

@@ -8,10 +8,11 @@ import pytest
 import modicum as mo
 from modicum.data.audit import audit
 from modicum.data.log import EventLog
+from modicum.data.split import Split
 
 
-def test_a_published_set_without_its_order_is_found(shared):
-    table = pl.read_csv(shared / "unordered/imvae_cloth_sport_train.csv.gz")
+def cloth_and_sport(shared, part: str) -> EventLog:
+    table = pl.read_csv(shared / f"unordered/imvae_cloth_sport_{part}.csv.gz")
     sides = [
         table.select(
             user="user_id",
@@ -22,10 +23,26 @@ def test_a_published_set_without_its_order_is_found(shared):
         .filter(pl.col("item") != "")
         for name in ("seq_d1", "seq_d2")
     ]
-    report = audit(EventLog(pl.concat(sides).lazy(), "cloth and sport"))
+    return EventLog(pl.concat(sides).lazy(), f"cloth and sport, {part}")
+
+
+def test_a_published_set_without_its_order_is_found(shared):
+    report = audit(cloth_and_sport(shared, "train"))
     assert next(f for f in report.findings if f.code == "order-lost").severity == "error"
     assert report.figures["order"]["pairs_in_both_orders"] == 0
     assert report.figures["order"]["edges_on_cycles"] == 0
+
+
+def test_a_published_set_holds_its_answers_in_training(shared):
+    train, test = cloth_and_sport(shared, "train"), cloth_and_sport(shared, "test_csu")
+    report = audit(Split.given(train, test, test))
+    found = next(
+        f for f in report.findings if f.code == "target-in-training" and f.figures["part"] == "test"
+    )
+    assert found.severity == "error"
+    targets = report.figures["split"]["test_targets"]
+    assert 0.08 < found.figures["targets"] / targets < 0.16
+    assert "in the same user's training row" in found.message
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from modicum.data.audit.findings import Finding, share
-from modicum.data.split import Queries, Split
+from modicum.data.split import AS_GIVEN, Queries, Split
 
 KEY = ["user", "item", "time"]
 
@@ -56,6 +56,11 @@ def check(split: Split) -> tuple[list[Finding], dict[str, Any]]:
         measured |= figures
     if "made cold" in split.protocol:
         findings.append(_made_cold(split))
+    if split.protocol.get("split") == AS_GIVEN and not split.log.has("time"):
+        for part, frame in targets.items():
+            found, figures = _met_before(frame, training, part)
+            findings += found
+            measured |= figures
     if split.log.has("time"):
         found, figures = _future(split, training["time"].to_numpy())
         findings += found
@@ -95,6 +100,29 @@ def _targets(queries: Queries) -> pl.DataFrame:
 def _share_in(frame: pl.DataFrame, users: pl.Series) -> float | None:
     own = frame["user"].unique()
     return float(own.is_in(users.unique().implode()).mean()) if len(own) else None  # type: ignore[arg-type]
+
+
+def _met_before(
+    targets: pl.DataFrame, training: pl.DataFrame, part: str
+) -> tuple[list[Finding], dict[str, Any]]:
+    """Look for targets whose item the same user has in training, where no time tells events apart."""
+    if not len(targets):
+        return [], {}
+    again = len(targets.join(training, on=["user", "item"], how="semi"))
+    wide = again / len(targets)
+    measured = {f"{part}_targets_of_items_in_own_training": again}
+    if not again:
+        return [], measured
+    finding = Finding(
+        "target-in-training",
+        "error" if wide >= 0.01 else "warning",
+        f"{again:,} of {len(targets):,} {part} targets ({share(wide)}) stand in the same user's "
+        "training row. Without times nobody can tell a repeat from the answer itself, and a model "
+        "that recalls what a user had is paid for it. Take these users out of training, or give "
+        "the events times and split them anew.",
+        {"part": part, "targets": again},
+    )
+    return [finding], measured
 
 
 def _inputs(queries: Queries, part: str) -> tuple[list[Finding], dict[str, Any]]:
