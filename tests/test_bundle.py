@@ -37,11 +37,14 @@ def top_of(model: Recommender):
     return model.recommend([[1, 2, 3]], k=12)
 
 
-def rewrite(folder: Path, **changes) -> None:
-    """Change entries of the config; None removes one."""
+def rewrite(folder: Path, *, signed: bool = True, **changes) -> None:
+    """Change entries of the config, and its checksum too; None removes an entry."""
     path = folder / bundle.CONFIG
     config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    config = {key: value for key, value in config.items() if value is not None}
+    if signed and isinstance(config.get("sha256"), dict):
+        config["sha256"][bundle.CONFIG] = bundle._digest(config)
+    path.write_text(json.dumps(config))
 
 
 def test_a_model_is_four_files(folder):
@@ -112,11 +115,21 @@ def test_missing_files_are_named(folder, name):
         modicum.load(folder)
 
 
+@pytest.mark.parametrize("change", [{"heads": 1}, {"length": 3}])
+def test_changed_settings_are_refused(folder, change):
+    config = json.loads((folder / bundle.CONFIG).read_text())
+    rewrite(folder, signed=False, settings=config["settings"] | change)
+    with pytest.raises(BundleError, match=r"config\.json is damaged"):
+        modicum.load(folder)
+
+
 def test_foreign_folders_are_refused(tmp_path, folder):
     with pytest.raises(BundleError, match="not a saved model"):
         modicum.load(tmp_path / "nowhere")
     with pytest.raises(BundleError, match="not a saved model"):
         modicum.load(tmp_path)
+    with pytest.raises(BundleError, match="load got a NoneType"):
+        modicum.load(None)
     with pytest.raises(BundleError):
         modicum.load(folder / bundle.CARD)
     (tmp_path / bundle.CONFIG).mkdir()

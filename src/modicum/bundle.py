@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -99,8 +100,9 @@ def _write(bundle: Bundle, folder: Path) -> None:
             "settings": bundle.settings,
             "lineage": bundle.lineage,
             "training_log": bundle.training_log,
-            "sha256": {name: sha256(aside / name) for name in files},
         }
+        digests = {name: sha256(aside / name) for name in files}
+        config["sha256"] = digests | {CONFIG: _digest(config)}
         (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / CONFIG).unlink(missing_ok=True)
         for name in (*files, CARD, CONFIG):
@@ -134,7 +136,9 @@ def read(folder: Path) -> Bundle:
     for key, kind in KINDS.items():
         if not isinstance(config.get(key), kind):
             raise BundleError(f"{path}: {key!r} must be a {kind.__name__}; save the model again")
-    tables = [name.removesuffix(TABLE) for name in config["sha256"] if name != WEIGHTS]
+    if config["sha256"].get(CONFIG, _digest(config)) != _digest(config):
+        raise BundleError(f"{path} is damaged: its checksum is not the saved one")
+    tables = [x.removesuffix(TABLE) for x in config["sha256"] if x not in (WEIGHTS, CONFIG)]
     if not all(name.isidentifier() for name in tables):
         raise BundleError(f"{path} lists files that are not those of a model; save it again")
     try:
@@ -155,6 +159,12 @@ def read(folder: Path) -> Bundle:
         raise BundleError(f"{folder} is damaged ({error}); save the model again") from None
 
 
+def _digest(config: Mapping[str, Any]) -> str:
+    """Return the checksum of all that a config says besides checksums."""
+    said = {name: value for name, value in config.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 def load(folder: str | Path) -> Any:
     """Load a saved model; neither training data nor a teacher is needed.
 
@@ -172,6 +182,8 @@ def load(folder: str | Path) -> Any:
     >>> load(model.save(mkdtemp())).recommend([[1]], k=3).equals(model.recommend([[1]], k=3))
     True
     """
+    if not isinstance(folder, str | Path):
+        raise BundleError(f"load got a {type(folder).__name__}; name a folder that save() wrote")
     bundle = read(Path(folder))
     family, _, word = bundle.method.partition(".")
     if not (family.isidentifier() and word.isidentifier()):

@@ -204,6 +204,42 @@ def test_a_settings_file_that_is_no_toml_is_named(events, tmp_path, capsys):
     assert f"{config}: this is no TOML" in capsys.readouterr().err
 
 
+def test_recommend_says_why(run, capsys):
+    asked = ["recommend", str(run), "--history", "sku-1,sku-2", "-k", "1", "--explain"]
+    assert main([*asked, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert [x["event"] for x in row["because"]] == ["sku-2", "sku-1"]
+    assert main(asked) == 0
+    assert "sku-2 (+" in capsys.readouterr().out
+
+
+def test_recommend_knows_views_from_purchases(tmp_path, capsys):
+    rows = [
+        (user, f"i{(user + 3 * step) % 12}", 10 * step + user % 3, "view" if step % 2 else "buy")
+        for user in range(60)
+        for step in range(8)
+    ]
+    events = tmp_path / "deeds.csv"
+    pl.DataFrame(rows, schema=["user", "item", "time", "did"], orient="row").with_columns(
+        pl.col("time") + 1_600_000_000
+    ).write_csv(events)
+    roles = ["--user", "user", "--item", "item", "--time", "time", "--behaviour", "did"]
+    out = tmp_path / "run"
+    small = ["--target", "buy", "--epochs", "1", "--out", str(out)]
+    assert main(["fit", "macd", str(events), *roles, *small]) == 0
+    asked = ["recommend", str(out), "-k", "12", "--json"]
+    capsys.readouterr()
+    assert main([*asked, "--user", "5"]) == 0
+    found = {row["item"] for row in json.loads(capsys.readouterr().out)}
+    deeds = pl.read_csv(events).filter(user=5).sort("time")
+    bought = set(deeds.filter(did="buy")["item"])
+    assert found.isdisjoint(bought) and set(deeds["item"]) - bought <= found
+    history = ["--history", ",".join(deeds["item"]), "--behaviours", ",".join(deeds["did"])]
+    assert main([*asked, *history]) == 0
+    assert {row["item"] for row in json.loads(capsys.readouterr().out)} == found
+    assert main([*asked, "--user", "5", "--behaviours", "view"]) == 2
+
+
 @pytest.mark.filterwarnings("default:.*not in the model")
 def test_recommend_names_the_items_that_the_model_does_not_know(run, capsys):
     assert main(["recommend", str(run), "--history", "sku-1,sku-x,sku-y", "-k", "1"]) == 0

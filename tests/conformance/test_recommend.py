@@ -102,6 +102,9 @@ def test_questions_that_cannot_be_answered(model, reloaded):
     for k in (0, 2.5, "3", True):
         with pytest.raises(DataError, match=f"k={k!r}"):
             model.recommend([["i1"]], k=k)
+    for flat in ([1, 2], [None]):
+        with pytest.raises(DataError, match="list of items"):
+            model.recommend(histories=flat)
     with pytest.raises(DataError, match="list of items"):
         model.recommend(["i1", "i2"])
     with pytest.raises(DataError, match="loaded"):

@@ -205,7 +205,8 @@ def test_who_is_made_cold_has_nothing_in_the_domain_of_the_first_target(simulate
         split(simulated, target_domain=domain, targets=targets, make_cold=share, seed=3)
         for share in shares
     ]
-    whole, cold = described(parts[0].test), []
+    whole, cold, untested = described(parts[0].test), [], []
+    tested = {user for user, _, _ in whole}
     known = {  # in both domains, before their first test target
         user
         for user, items in {user: items for user, items, _ in reversed(whole)}.items()
@@ -222,11 +223,19 @@ def test_who_is_made_cold_has_nothing_in_the_domain_of_the_first_target(simulate
         made = cold[-1] - cold[0]
         assert made <= known
         hidden = [e for e in events_of(parts[0].train) if e[0] in made and e[1] == first[e[0]][1]]
-        assert events_of(part.train) == events_of(parts[0].train) - set(hidden)
+        lost = events_of(parts[0].train) - events_of(part.train)
+        assert {e for e in lost if e[0] in tested} == set(hidden)
+        anew = {}
+        for user, items, target in reversed(described(part.validation)):
+            anew[user] = target[0], {name for name, _ in items}
+        for user, name, _ in lost - set(hidden):
+            assert anew[user][0] == name and name not in anew[user][1]
+        untested.append({user for user, _, _ in lost} - tested)
         assert not any(u in made and t[0] == first[u][1] for u, _, t in described(part.validation))
         assert part.test.strata["cold in the target domain"].sum() >= len(made)
         assert ("made cold" in part.protocol) == (part is not parts[0])
     assert cold[0] < cold[1] < cold[2] < cold[3]
+    assert untested[0] <= untested[1] <= untested[2] <= untested[3] and untested[3]
     assert [len(each) - len(cold[0]) for each in cold] == [
         round(share * (len(cold[3]) - len(cold[0]))) for share in shares
     ]

@@ -172,7 +172,10 @@ def test_by_time_warns_of_nothing():
     [
         ({"validation": 0}, "shares of the events"),
         ({"validation": 0.5, "test": 0.5}, "shares of the events"),
+        ({"validation": "0.1"}, "validation='0.1'"),
+        ({"test": None}, "test=None"),
         ({"targets": "frist"}, "did you mean 'first'"),
+        ({"targets": None}, "targets=None is not known"),
         ({"by": "user"}, "use 'time' or 'last-item'"),
         ({"by": "last-item", "targets": "first"}, "one target for each user"),
     ],

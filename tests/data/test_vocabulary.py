@@ -1,9 +1,13 @@
+from datetime import date, datetime
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modicum.data.histories import Histories
+from modicum.data.reading.readers import read_events
 from modicum.data.vocabulary import Vocabulary, positions
 from modicum.errors import DataError
 
@@ -18,6 +22,22 @@ def test_ids_typed_as_text_find_numbers():
     ids = pl.Series([10, 20])
     assert positions(ids, ["20", 10, "x", 10.5, True, None]).tolist() == [1, 0, -1, -1, -1, -1]
     assert positions(ids, [10**30]).tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [True, False],
+        [b"a", b"bc"],
+        [date(2024, 1, 5), date(2023, 2, 1)],
+        [datetime(2024, 1, 1), datetime(2024, 1, 1, 2, 3, 4, 500)],
+    ],
+    ids=lambda ids: type(ids[0]).__name__,
+)
+def test_ids_of_any_type_find_themselves(ids):
+    frame = pl.DataFrame({"user_id": ids * 2, "item_id": [7, 8, 8, 7]})
+    histories = Histories.from_log(read_events(frame, time=None))
+    assert sorted(histories.find(ids).tolist()) == [0, 1]
 
 
 def test_duplicates_and_nulls_are_refused():

@@ -6,9 +6,11 @@ import pytest
 
 from modicum.data.log import EventLog
 from modicum.data.split import split
-from modicum.errors import DataError, SettingError
+from modicum.errors import SettingError
 from modicum.evaluation import candidates
 from modicum.evaluation.candidates import sample_negatives, sample_size
+from modicum.evaluation.evaluate import evaluate
+from modicum.methods.sequential.popularity import Popularity
 
 
 def _unseen(queries, query):
@@ -29,21 +31,28 @@ def test_candidates_are_different_training_items_that_the_user_never_had(parts, 
         assert parts.test.target_rows[query] not in row
 
 
-def test_as_many_as_are_left_can_be_drawn_but_no_more(parts):
+def test_where_fewer_are_left_all_are_taken(parts):
     fewest = min(len(_unseen(parts.test, query)) for query in range(len(parts.test)))
     query = next(q for q in range(len(parts.test)) if len(_unseen(parts.test, q)) == fewest)
     sampled = sample_negatives(parts.test, fewest, seed=0)
     assert set(sampled[query].tolist()) == _unseen(parts.test, query)
-    with pytest.raises(DataError, match=f"use 'sampled-{fewest}' at most, or better the full"):
-        sample_negatives(parts.test, fewest + 1, seed=0)
+    for more in (fewest + 3, parts.train.num_items + 9):
+        for number, row in enumerate(sample_negatives(parts.test, more, seed=0).tolist()):
+            unseen = _unseen(parts.test, number)
+            there = [item for item in row if item]
+            assert row == there + [0] * (more - len(there))
+            assert len(set(there)) == len(there) == min(more, len(unseen))
+            assert set(there) <= unseen
 
 
-def test_where_nothing_is_left_to_draw_from_no_smaller_number_is_advised():
+def test_where_nothing_is_left_the_target_stands_alone():
     users, items = np.divmod(np.arange(40), 4)
     frame = pl.LazyFrame({"user": users, "item": items, "time": items * 10 + users})
     parts = split(EventLog(frame.cast({"time": pl.Datetime("us")}), "example"))
-    with pytest.raises(DataError, match=r"has only 0 of the 4 .*; rank the full catalogue$"):
-        sample_negatives(parts.test, 1, seed=0)
+    assert not sample_negatives(parts.test, 2, seed=0).any()
+    report = evaluate(Popularity().fit(parts.train), parts.test, candidates="sampled-2")
+    assert (report.per_user["hr@1"] == 1).all()
+    assert "for 100 % of the queries fewer items were left" in report.warnings[0]
 
 
 def test_every_unseen_item_is_as_likely(parts):

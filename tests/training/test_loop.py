@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from modicum.errors import SettingError
 from modicum.training.loop import train
 from modicum.training.progress import ProgressBar
 from modicum.training.settings import TrainingFields
@@ -47,6 +48,26 @@ def test_every_term_is_logged_as_its_mean_over_targets(parts):
     assert record["losses"]["softmax"] == pytest.approx(expected["softmax"], abs=1e-5)
     assert record["targets"] == parts.train.num_events - parts.train.num_users
     assert record["epoch"] == 1 and record["validation"] is None and record["seconds"] >= 0
+
+
+class Exploding(Bigrams):
+    """A loss that is no number from its 20th batch on."""
+
+    asked = 0
+
+    def losses(self, batch):
+        self.asked += 1
+        terms = super().losses(batch)
+        return terms | {"softmax": terms["softmax"] * (1 if self.asked < 20 else float("nan"))}
+
+
+@pytest.mark.parametrize("best", ["", " or stop at the best epoch with epochs=1"])
+def test_a_training_that_diverges_is_stopped(parts, best):
+    network = Exploding(parts.train.num_items)
+    values = iter([0.5, *[0.1] * 20])
+    validate = (lambda: next(values)) if best else None
+    with pytest.raises(SettingError, match=rf"20 steps: softmax is nan; lower .*{best}$"):
+        fit(parts, network, validate)
 
 
 def test_the_weights_of_the_best_epoch_are_kept(parts):

@@ -8,7 +8,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -18,6 +18,12 @@ from rich.table import Table
 from modicum.cli.runs import Run, load_recommender
 from modicum.errors import DataError, SettingError
 
+if TYPE_CHECKING:
+    from modicum.data.histories import Histories
+
+REASONS = 3
+"""Events that are shown beside an item; JSON has all."""
+
 
 def recommend(
     model: Path,
@@ -25,9 +31,11 @@ def recommend(
     history: str | None = None,
     user: str | None = None,
     events: str | None = None,
+    behaviours: str | None = None,
     k: Annotated[int, Parameter(name=("--k", "-k"))] = 10,
     domain: str | None = None,
     exclude_seen: bool = True,
+    explain: bool = False,
     json: bool = False,
 ) -> None:
     """Recommend items for a history, or for a user of the run's events.
@@ -38,21 +46,29 @@ def recommend(
             write DOMAIN=ID where several domains have it.
         user: a user id; the history is all that the events say of the user.
         events: where the events of the user are, if not where the run had them.
+        behaviours: of the items of --history, separated by commas, for a model with a target
+            behaviour; without, all are taken to be of that one.
         k: how many items.
         domain: recommend items of this domain only.
-        exclude_seen: leave out items of the history.
+        exclude_seen: leave out items of the history, met by the target behaviour.
+        explain: say which events of the history carried each item.
         json: print JSON instead of a table.
     """
     if (history is None) == (user is None):
         raise SettingError("recommend for either --history ITEM,ITEM,... or --user ID")
+    if user is not None and behaviours is not None:
+        raise SettingError("--behaviours belong to --history; those of a user are in the events")
     saved = load_recommender(model)
+    asked: Histories | list[list[Any]]
     if user is not None:
-        items = history_of(user, Run.read(model), events)
+        asked = history_of(user, Run.read(model), events)
+        items = ids_of(asked)
     else:
         items = [item for item in next(csv.reader([history or ""]), []) if item]
         names = saved.vocabulary.domain_names
         pairs = [(x.partition("=")[0], x.partition("=")[2]) for x in items]
         items = [pair if pair[0] in names else x for x, pair in zip(items, pairs, strict=True)]
+        asked = [items]
     unknown = [
         str(x) for x, row in zip(items, saved.vocabulary.rows(items), strict=True) if row < 1
     ]
@@ -62,8 +78,16 @@ def recommend(
             f"left out: {shorten(', '.join(unknown), 80, placeholder=' ...')}",
             stacklevel=1,
         )
-    top = saved.recommend(histories=[items], k=k, domain=domain, exclude_seen=exclude_seen)
-    columns = [name for name in ("rank", "item", "domain", "score") if name in top.columns]
+    top = saved.recommend(
+        histories=asked,
+        k=k,
+        domain=domain,
+        exclude_seen=exclude_seen,
+        behaviours=None if behaviours is None else [behaviours.split(",")],
+        explain=explain,
+    )
+    shown = ("rank", "item", "domain", "score", "because")
+    columns = [name for name in shown if name in top.columns]
     rows = top.select(columns).to_dicts()
     if json:
         print(json_.dumps(rows, default=str))
@@ -73,13 +97,17 @@ def recommend(
         return
     table = Table(*columns)
     for row in rows:
-        shown = row | {"score": f"{row['score']:.4f}"}
-        table.add_row(*(escape(str(shown[name])) for name in columns))
+        told = row | {"score": f"{row['score']:.4f}"}
+        if explain:
+            told["because"] = ", ".join(
+                f"{x['event']} ({100 * x['share']:+.0f} %)" for x in row["because"][:REASONS]
+            )
+        table.add_row(*(escape(str(told[name])) for name in columns))
     Console().print(table)
 
 
-def history_of(user: str, run: Run, events: str | None) -> list[Any]:
-    """Return the items of a user in the events of a run, oldest first.
+def history_of(user: str, run: Run, events: str | None) -> Histories:
+    """Return what a user did by the events of a run.
 
     Raises:
         DataError: the events do not know the user.
@@ -94,7 +122,11 @@ def history_of(user: str, run: Run, events: str | None) -> list[Any]:
         )
     from modicum.data.histories import Histories
 
-    found = Histories.from_log(of_user)
+    return Histories.from_log(of_user)
+
+
+def ids_of(found: Histories) -> list[Any]:
+    """Return the items of events in their order: ids, or (domain, id) pairs."""
     ids = found.vocabulary.names(found.item_rows).to_list()
     if found.domains is None:
         return ids

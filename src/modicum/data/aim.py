@@ -18,7 +18,8 @@ class Aim:
         domain, behaviour: of the targets; None: any.
         keep_overlap: share of the users in the target domain and elsewhere whose training events
             elsewhere are kept.
-        make_cold: share of the test users known in a domain and elsewhere who come to it anew.
+        make_cold: share of the test users known in a domain and elsewhere who come to it anew, and
+            of such users with validation targets alone.
         seed: of the choice of those users.
     """
 
@@ -42,8 +43,8 @@ class Aim:
         """Return (E,) the events that may be targets."""
         return events.where(domain=self.domain, behaviour=self.behaviour)
 
-    def hidden(self, events: Histories, test: np.ndarray) -> np.ndarray:
-        """Return (E,) the events that ``make_cold`` hides, given the test targets' positions."""
+    def hidden(self, events: Histories, validation: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Return (E,) the events that ``make_cold`` hides, given the targets' positions."""
         if self.make_cold == 0:
             return np.zeros(events.num_events, dtype=bool)
         if events.domains is None:
@@ -51,13 +52,17 @@ class Aim:
                 f"make_cold={self.make_cold} hides what users did in one of several domains, but "
                 "the log has no domain column; read it with domain=..., or leave make_cold out"
             )
-        users, first = np.unique(events.event_users[test], return_index=True)
-        until = np.zeros(events.num_users, dtype=np.int64)
-        until[users] = test[first]
-        inside = events.domains == events.domains[until][events.event_users]
-        before = np.arange(events.num_events) < until[events.event_users]
-        chosen = _share_of(_in_both(events, before, inside), self.make_cold, self.seed)
-        return before & inside & np.isin(events.event_users, chosen)
+        tested = np.isin(events.event_users[validation], events.event_users[test])
+        hidden = np.zeros(events.num_events, dtype=bool)
+        for targets in (test, validation[~tested]):
+            users, first = np.unique(events.event_users[targets], return_index=True)
+            until = np.zeros(events.num_users, dtype=np.int64)
+            until[users] = targets[first]
+            inside = events.domains == events.domains[until][events.event_users]
+            before = np.arange(events.num_events) < until[events.event_users]
+            chosen = _share_of(_in_both(events, before, inside), self.make_cold, self.seed)
+            hidden |= before & inside & np.isin(events.event_users, chosen)
+        return hidden
 
     def linked(self, events: Histories, training: np.ndarray) -> np.ndarray:
         """Return (E,) the training events without those that ``keep_overlap`` drops."""
@@ -80,8 +85,9 @@ class Aim:
         if self.make_cold > 0:
             said["made cold"] = (
                 f"{100 * self.make_cold:g} % of the test users known both in the domain of their "
-                "first test target and elsewhere: their earlier events in that domain are in no "
-                "training, validation or input, for any method"
+                "first test target and elsewhere, and of the other validation users likewise: their "
+                "earlier events in that domain are in no training, validation or input, for any "
+                "method"
             )
         if self.keep_overlap < 1:
             said["overlap"] = (

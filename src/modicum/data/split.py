@@ -229,7 +229,8 @@ def split(
         make_cold: share of the test users with earlier events both in the domain of their first
             test target and elsewhere who lose those in that domain, everywhere: in training, as
             validation targets, and in inputs. They come to the domain as new users do, and nothing
-            learns what is held back. Test targets stay.
+            learns what is held back. Test targets stay. Likewise of the users with validation
+            targets alone, so that what is chosen on validation is chosen for new users too.
         seed: of the choice of those users.
 
     Raises:
@@ -248,13 +249,15 @@ def split(
         raise DataError(
             f"split got a {type(log).__name__}; pass a log, as mo.read_events returns it"
         )
-    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
+    shares = (validation, test)
+    numbers = all(isinstance(x, float | np.floating) for x in shares)
+    if not numbers or min(shares) <= 0 or not sum(shares) < 1:
         raise DataError(
-            f"validation={validation} and test={test} are shares of the events: "
+            f"validation={validation!r} and test={test!r} are shares of the events: "
             "each above 0, together below 1"
         )
     if targets not in ("all", "first", "last"):
-        raise DataError(f"targets={targets!r} is not known; {nearest(targets, TARGETS)}")
+        raise DataError(f"targets={targets!r} is not known; {nearest(str(targets), TARGETS)}")
     aim = Aim(target_domain, target_behaviour, keep_overlap, make_cold, seed)
     if by == "time":
         return _by_time(log, targets, validation, test, aim)
@@ -356,7 +359,7 @@ def _assemble(
     protocol: dict[str, str],
     aim: Aim,
 ) -> Split:
-    shown = ~aim.hidden(events, test)
+    shown = ~aim.hidden(events, validation, test)
     if not shown.all():
         place = np.cumsum(shown) - 1
         events, training = events.keep(shown), training[shown]

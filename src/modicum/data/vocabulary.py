@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -44,8 +45,15 @@ def _alike(ids: pl.Series, wanted: Sequence[Any]) -> list[Any]:
     if ids.dtype.is_integer():
         return [_as_int(x) for x in wanted]
     if ids.dtype == pl.String:
-        return [None if x is None else str(x) for x in wanted]
+        return [x if x is None or isinstance(x, str) else _as_read(x) for x in wanted]
     return list(wanted)
+
+
+def _as_read(x: Any) -> str | None:
+    """Return an id as text, as a column of such ids is read."""
+    if isinstance(x, bool | date):
+        return str(pl.Series([x]).cast(pl.String)[0])
+    return x.decode(errors="replace") if isinstance(x, bytes) else str(x)
 
 
 def _as_int(x: Any) -> int | None:

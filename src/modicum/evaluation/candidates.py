@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from modicum.data.split import Queries
-from modicum.errors import DataError, SettingError
+from modicum.errors import SettingError
 
 FULL = "full catalogue"
 """What a report's protocol says where no candidates were sampled."""
@@ -41,18 +41,15 @@ def sample_negatives(queries: Queries, size: int, *, seed: int) -> np.ndarray:
 
     Args:
         queries: Q queries.
-        size: items per query, all different.
+        size: items per query, all different; of a user who left fewer, all.
         seed: of the random draws.
 
     Returns:
-        (Q, size) int32 item rows in the numbering of the queries.
-
-    Raises:
-        DataError: some user had so many items that fewer than ``size`` are left.
+        (Q, size) int32 item rows in the numbering of the queries; pads (0) at the end.
 
     Source: Krichene and Rendle, On sampled metrics for item recommendation, 2020, warn of it.
     """
-    sampled = np.empty((len(queries), size), dtype=np.int32)
+    sampled = np.zeros((len(queries), size), dtype=np.int32)
     generator = np.random.default_rng(seed)
     known = queries.item_events > 0
     if queries.domains is None:
@@ -63,7 +60,7 @@ def sample_negatives(queries: Queries, size: int, *, seed: int) -> np.ndarray:
     assert domain_of is not None
     for code in np.unique(queries.domains):
         here = np.flatnonzero(queries.domains == code)
-        part = np.empty((len(here), size), dtype=np.int32)
+        part = np.zeros((len(here), size), dtype=np.int32)
         _sample(queries.take(here), items[domain_of[items - 1] == code], generator, part)
         sampled[here] = part
     return sampled
@@ -76,19 +73,19 @@ def _sample(
     size = sampled.shape[1]
     users, user = np.unique(queries.users, return_inverse=True)
     unseen = _Unseen(queries, users, catalogue)
-    fewest = int(unseen.counts.min())
-    if fewest < size:
-        name = queries.histories.user_ids[int(users[unseen.counts.argmin()])]
-        fewer = f"use 'sampled-{fewest}' at most, or better" if fewest else "rank"
-        raise DataError(
-            f"candidates='sampled-{size}': user {name!r} has only {fewest} of the "
-            f"{len(catalogue)} training items left to sample from; {fewer} the full catalogue"
-        )
+    left = unseen.counts[user]
     step = max(1, _CELLS // size)
-    for start in range(0, len(queries), step):
-        some = user[start : start + step]
-        numbers = _distinct(unseen.counts[some], size, generator)
-        sampled[start : start + step] = catalogue[unseen.find(some, numbers)]
+    many = np.flatnonzero(left > size)
+    for some in np.split(many, range(step, len(many), step)):
+        if len(some):
+            numbers = _distinct(left[some], size, generator)
+            sampled[some] = catalogue[unseen.find(user[some], numbers)]
+    few = np.flatnonzero((left <= size) & (left > 0))
+    for some in np.split(few, range(step, len(few), step)):
+        numbers = np.broadcast_to(np.arange(size), (len(some), size))
+        there = numbers < left[some, None]
+        found = catalogue[unseen.find(user[some], np.where(there, numbers, 0))]
+        sampled[some] = np.where(there, found, 0)
 
 
 class _Unseen:

@@ -130,6 +130,7 @@ def evaluate(
             "model": model.name,
             **queries.protocol,
             "candidates": candidates or FULL,
+            **({} if negatives is None else {"fewer candidates": _fewer(negatives)}),
             **catalogue,
             "exclude_seen": exclude_seen,
             "k": cuts,
@@ -141,6 +142,11 @@ def evaluate(
             "queries digest": _digest(queries),
         },
     )
+
+
+def _fewer(negatives: np.ndarray) -> float:
+    """Return the share of the queries whose users left fewer items than were to be sampled."""
+    return float((negatives[:, -1] == 0).mean()) if len(negatives) else 0.0
 
 
 def _require_model(model: Any) -> None:

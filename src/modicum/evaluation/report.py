@@ -121,8 +121,10 @@ class Report(Shown):
         """What a reader must know before the figures."""
         if not self.sampled:
             return []
+        few = self.protocol.get("fewer candidates", 0)
+        capped = f"; for {100 * few:.3g} % of the queries fewer items were left, all taken"
         return [
-            f"SAMPLED RANKING ({self.protocol['candidates']}): each target was ranked among a few "
+            f"SAMPLED RANKING ({self.protocol['candidates']}{capped if few else ''}): each target was ranked among a few "
             "random items instead of the catalogue. These figures flatter every model, can reverse "
             "the order of models, and must not be set beside full-catalogue figures."
         ]

@@ -35,7 +35,9 @@ def of_items(
     >>> of_items([["a", "z"], ["b", "a"]], Vocabulary(pl.Series(["a", "b"]))).item_rows
     array([1, 2, 1])
     """
-    if any(isinstance(history, str | bytes) for history in histories):
+    if any(
+        isinstance(history, str | bytes) or not hasattr(history, "__len__") for history in histories
+    ):
         raise DataError("each history is a list of items: give histories=[[item, ...], ...]")
     lengths = np.array([len(history) for history in histories], dtype=np.int64)
     flat = [item for history in histories for item in history]

@@ -12,7 +12,8 @@ def expected_ranks(scores: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         scores: (B, N); ``-inf`` marks items that are left out.
-        targets: (B,) item rows from 1. A target that is left out, or 0, ranks at infinity.
+        targets: (B,) item rows from 1. A target that is left out, or 0, ranks at infinity; one
+            whose score is no number has no rank, but NaN.
 
     >>> expected_ranks(torch.tensor([[3.0, 1.0, 1.0]]), torch.tensor([3]))
     tensor([2.5000], dtype=torch.float64)
@@ -20,7 +21,7 @@ def expected_ranks(scores: Tensor, targets: Tensor) -> Tensor:
     own = scores.gather(1, (targets - 1).clamp(min=0)[:, None])
     above = _count(scores > own)
     tied = _count(scores >= own) - above
-    ranks = above + (tied + 1) / 2
+    ranks = (above + (tied + 1) / 2).masked_fill(own[:, 0].isnan(), float("nan"))
     return ranks.masked_fill((targets < 1) | own[:, 0].isneginf(), float("inf"))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from modicum.errors import SettingError
 from modicum.training import checkpoint, sharing
 from modicum.training.interrupts import Interrupts
 from modicum.training.processes import Processes
@@ -71,6 +72,7 @@ def train(
 
     Raises:
         BundleError: the checkpoint in ``folder`` is damaged or belongs to something else.
+        SettingError: the training diverged: a loss is no longer finite.
     """
     processes = Processes.join()
     device = settings.torch_device
@@ -181,8 +183,22 @@ def _step(
     progress.step += 1
     progress.targets += targets
     sums = processes.total([float(term.detach()) * own for term in terms.values()])
+    if not all(map(math.isfinite, sums)):
+        raise SettingError(_diverged(progress, dict(zip(terms, sums, strict=True)), settings))
     for name, value in zip(terms, sums, strict=True):
         progress.totals[name] = progress.totals.get(name, 0.0) + value
+
+
+def _diverged(
+    progress: checkpoint.Progress, losses: dict[str, float], settings: TrainingFields
+) -> str:
+    broken = ", ".join(f"{name} is {x}" for name, x in losses.items() if not math.isfinite(x))
+    best = f", or stop at the best epoch with epochs={progress.best_epoch}"
+    return (
+        f"the training diverged in epoch {progress.epoch + 1}, after {progress.steps} steps: "
+        f"{broken}; lower learning_rate={settings.learning_rate:g}, or raise "
+        f"warmup_steps={settings.warmup_steps}{best if progress.best_epoch else ''}"
+    )
 
 
 def _clip(parameters: list[nn.Parameter], most: float, processes: Processes) -> None:

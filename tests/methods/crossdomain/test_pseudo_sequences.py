@@ -9,6 +9,7 @@ from modicum.data.histories import Histories
 from modicum.data.log import EventLog
 from modicum.data.simulate import simulate_domains
 from modicum.methods.crossdomain import pseudo_sequences
+from modicum.methods.crossdomain.drawn_prefixes import DrawnPrefixes
 from modicum.methods.crossdomain.pseudo_sequences import (
     LATEST,
     SHRINKAGE,
@@ -16,6 +17,7 @@ from modicum.methods.crossdomain.pseudo_sequences import (
     interleave,
     nearest_items,
 )
+from modicum.training.processes import Processes
 
 HISTORIES = Histories.from_log(simulate_domains(150, 12, overlap=0.7, seed=1).log)
 DOMAINS = torch.tensor([-1, *HISTORIES.vocabulary.domains.tolist()])
@@ -95,6 +97,24 @@ def test_pads_and_company_change_nothing(kind):
     assert torch.equal(made(padded, domain), together)
     alone = [made(items[at : at + 1], domain[at : at + 1]) for at in range(len(items))]
     assert torch.equal(torch.cat(alone), together)
+
+
+def test_what_was_never_counted_is_not_taken_out():
+    """Of user 1 the latest events alone are counted, so that only user 2 had a and b together."""
+    events = {"user": [1] * (LATEST + 2) + [2, 2], "item": ["a", "b", *["c"] * LATEST, "a", "b"]}
+    histories = Histories.from_log(EventLog(pl.LazyFrame(events), "long"))
+    row = {name: histories.vocabulary.rows([name])[0] for name in "abc"}
+    made = PseudoSequences(3, 1, size=2)
+    made.count(histories)
+    windows = DrawnPrefixes(
+        histories, per_window=99, length=60, counted=LATEST, batch_size=9, every=True, seed=0,
+        processes=Processes(0, 1),
+    )  # fmt: skip
+    batch = windows.batch(np.array([1]))  # user 1's b, after a
+    proposed = made(
+        batch.items, batch.extra["domain"], batch.extra["later"], batch.extra["counted"]
+    )
+    assert proposed[0, 0] == row["b"]
 
 
 def test_a_users_own_events_do_not_give_the_target_away():

@@ -47,6 +47,21 @@ def make(teacher: LLMRec | Path | str, **settings) -> SLMRec:
     return SLMRec(teacher=teacher, **SMALL | TRAINING | {"layers": 2, "blocks": 2} | settings)
 
 
+def test_without_a_teacher_one_is_trained_as_the_student(monkeypatch):
+    found = []
+
+    def catch(network, windows, settings, **_):
+        found.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recommender, "run_training", catch)
+    with pytest.raises(KeyboardInterrupt):
+        SLMRec(epochs=3, batch_size=7, learning_rate=0.02, length=9).fit(TRAIN, progress=False)
+    (teacher,) = found
+    assert isinstance(teacher, LLMRec) and teacher.length == 9
+    assert (teacher.epochs, teacher.batch_size, teacher.learning_rate) == (3, 7, 0.02)
+
+
 def met(model: SLMRec, monkeypatch, train: Histories = TRAIN) -> tuple:
     """Return the student's network and its windows as training would get them."""
     found = []

@@ -11,7 +11,7 @@ import torch
 import modicum
 from modicum.data.histories import Histories
 from modicum.data.simulate import simulate_markov
-from modicum.errors import ResourceError
+from modicum.errors import ResourceError, SettingError
 from modicum.methods.sequential import teacher_states
 from modicum.methods.sequential.item_decoder import ItemDecoder
 from modicum.methods.sequential.teacher_states import TeacherStates
@@ -110,6 +110,37 @@ def test_a_finished_computation_is_not_repeated(teacher, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first.arrays["states"], again.arrays["states"])
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_damaged_files_are_made_anew(teacher, tmp_path, monkeypatch, damage):
+    first = {name: array.copy() for name, array in taught(teacher, tmp_path, top=3).arrays.items()}
+    (file,) = tmp_path.glob("*.states.npy")
+    content = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(content[:2000])
+    else:
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    sizes = count_lessons(monkeypatch)
+    again = taught(teacher, tmp_path, top=3)
+    assert sum(sizes) == windows().num_windows
+    for name, array in first.items():
+        np.testing.assert_array_equal(again.arrays[name], array)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_states_that_float16_cannot_hold_are_refused(teacher, tmp_path, monkeypatch, on_disk):
+    lesson = ItemDecoder.lesson
+
+    def large(self, *asked):
+        return {name: 1e12 * array.float() for name, array in lesson(self, *asked).items()}
+
+    monkeypatch.setattr(ItemDecoder, "lesson", large)
+    with pytest.raises(SettingError, match="too large for float16"):
+        taught(teacher, tmp_path if on_disk else None)
+
+
 def test_other_weights_windows_or_questions_have_files_of_their_own(teacher, tmp_path):
     def files() -> int:
         return len(list(tmp_path.glob("*.json")))
@@ -125,7 +156,7 @@ def test_other_weights_windows_or_questions_have_files_of_their_own(teacher, tmp
         teacher.out.bias += 1e-3
     taught(teacher, tmp_path)
     assert files() == 6
-    assert all(json.loads(p.read_text()) > 0 for p in tmp_path.glob("*.json"))
+    assert all(json.loads(p.read_text())["windows"] > 0 for p in tmp_path.glob("*.json"))
 
 
 def test_the_size_is_said_before_it_is_taken(teacher, monkeypatch):

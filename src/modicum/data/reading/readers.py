@@ -33,13 +33,13 @@ LOOK_AT = 100
 
 def read_events(
     source: Any,
-    *,
     user: str = "user_id",
     item: str | Sequence[str] = "item_id",
     time: str | None = "timestamp",
     domain: str | None = None,
     behaviour: str | None = None,
     value: str | None = None,
+    *,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> EventLog:
     """Read events from a file or a frame, or from one for each domain.

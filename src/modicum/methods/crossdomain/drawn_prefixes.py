@@ -16,23 +16,25 @@ class DrawnPrefixes(Windows):
     """Of each training window some events are targets in an epoch, drawn anew for the next.
 
     A row of a batch has the last ``length`` events before a target, of all domains, and in
-    ``extra`` the target's ``domain`` (B,) and ``later`` (B, M), the target and up to ``length``
-    events after it, for what must not be known.
+    ``extra`` the target's ``domain`` (B,), ``later`` (B, M), the target and up to ``length``
+    events after it, for what must not be known, and ``counted`` (B, C), what counts say of the user.
 
     Args:
         histories: training events.
         per_window: targets of a window in an epoch; of a shorter one all are.
         length: longest input.
+        counted: C, latest events of a user that are counted.
         windows: further arguments of :class:`~modicum.training.batches.Windows`; ``batch_size``
             counts windows.
     """
 
     def __init__(
-        self, histories: Histories, *, per_window: int, length: int, **windows: Any
+        self, histories: Histories, *, per_window: int, length: int, counted: int, **windows: Any
     ) -> None:
         super().__init__(histories, length=length, **windows)
         self.per_window = per_window
         self.length = length
+        self.counted = counted
         self.offsets = histories.offsets
         domains = histories.domains
         self.domains = np.zeros_like(self.item_rows) if domains is None else domains
@@ -64,10 +66,13 @@ class DrawnPrefixes(Windows):
         targets = np.zeros_like(items)
         targets[np.arange(len(items)), newest] = self.item_rows[which]
         user = np.searchsorted(self.offsets, which, side="right")
-        ends = np.minimum(self.offsets[user], which + 1 + self.length)
+        last = self.offsets[user]
+        first = np.maximum(self.offsets[user - 1], last - self.counted)
+        ends = np.minimum(last, which + 1 + self.length)
         extra = {
             "domain": torch.from_numpy(self.domains[which].astype(np.int64)),
             "later": torch.from_numpy(padded(self.item_rows, which, ends)),
+            "counted": torch.from_numpy(padded(self.item_rows, first, last)),
         }
         if self.auxiliary is not None:
             auxiliary = padded(self.auxiliary, self._begins(which), which) > 0

@@ -17,7 +17,12 @@ from modicum.data.windows import Prefixes
 from modicum.errors import SettingError
 from modicum.methods.crossdomain.drawn_prefixes import DrawnPrefixes
 from modicum.methods.crossdomain.item_graph import graph_bytes
-from modicum.methods.crossdomain.pseudo_sequences import PseudoSequences, interleave, table_bytes
+from modicum.methods.crossdomain.pseudo_sequences import (
+    LATEST,
+    PseudoSequences,
+    interleave,
+    table_bytes,
+)
 from modicum.methods.crossdomain.regularisers import Critic, cross_correlation, history_weight
 from modicum.methods.encoders import BuiltAround
 from modicum.methods.fitting import Fitting
@@ -139,6 +144,7 @@ class IMVAE(BuiltAround):
             histories,
             per_window=self.prefixes,
             length=self.length,
+            counted=LATEST,
             batch_size=self.batch_size,
             every=self.windows == "all",
             seed=fitting.seed,
@@ -255,7 +261,8 @@ class Network(LearnedNetwork):
             met = x + x_other + self.meeting(own, other, x, x_other, both)
             shared = self.shared(met).where(both, one)
         if self.generator is not None:
-            pseudo = self.generator(batch.items, asked, batch.extra.get("later"))
+            known = batch.extra.get("later"), batch.extra.get("counted")
+            pseudo = self.generator(batch.items, asked, *known)
             proposed = (pseudo > 0).any(1)
             enriched = Batch(interleave(own.items, pseudo))
             augmented = self.augmented(self.summary(enriched))

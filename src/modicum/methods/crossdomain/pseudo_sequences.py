@@ -95,7 +95,13 @@ class PseudoSequences(nn.Module):
         self.nearness = torch.from_numpy(nearness).to(device)
         self.users = torch.from_numpy(users).to(device)
 
-    def forward(self, items: Tensor, domain: Tensor, later: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        items: Tensor,
+        domain: Tensor,
+        later: Tensor | None = None,
+        counted: Tensor | None = None,
+    ) -> Tensor:
         """Return (B, P) item rows, best first, pads (0) at the end; P is ``size`` at most.
 
         Args:
@@ -103,6 +109,7 @@ class PseudoSequences(nn.Module):
             domain: (B,) code of the domain that is wanted.
             later: (B, M) what the same users had afterwards. Where it was counted, a user's own
                 events are taken out, so that a training target is not given away.
+            counted: (B, C) the users' events that were counted; None: all.
         """
         candidates = self.neighbours[domain[:, None], items].long()  # (B, L, K)
         nearness = self.nearness[domain[:, None], items]
@@ -110,6 +117,9 @@ class PseudoSequences(nn.Module):
             users = self.users + SHRINKAGE
             one_user = (users[items][..., None] * users[candidates]).rsqrt()
             own = contained(candidates.flatten(1), later).view_as(nearness)
+            if counted is not None:
+                own &= contained(candidates.flatten(1), counted).view_as(own)
+                own &= contained(items, counted)[..., None]
             nearness = (nearness - own * one_user).clamp(min=0)
         candidates, nearness = candidates.flatten(1), nearness.flatten(1)
         nearness = nearness.masked_fill(contained(candidates, items), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ from modicum.methods.sequential.teacher_states import TeacherStates
 from modicum.nn.text_table import TextTable
 from modicum.training.batches import Batch, Windows
 from modicum.training.processes import Processes
+from modicum.training.settings import WindowFields
 
 
 @dataclass(kw_only=True)
@@ -46,7 +47,7 @@ class SLMRec(DecoderFields, Recommender):
 
     Args:
         teacher: a fitted :class:`LLMRec`, the folder of a saved one, or None: an ``LLMRec`` with
-            its defaults and this ``length`` is trained first, and kept in ``teacher`` of the
+            its default decoder, trained as this student, comes first, and is kept in ``teacher`` of the
             folder given to ``fit``, beside the teacher's states in ``states``.
         layers: decoder layers of the student.
         blocks: B, at most ``layers``.
@@ -178,7 +179,8 @@ class SLMRec(DecoderFields, Recommender):
             found = kept
         teacher = load(found) if isinstance(found, str | Path) else found
         if teacher is None:
-            teacher = LLMRec(length=self.length, device=self.device)
+            trained = {field.name: getattr(self, field.name) for field in fields(WindowFields)}
+            teacher = LLMRec(**trained)
             teacher.fit(histories, **vars(replace(fitting, folder=kept, start=None)))
             if kept is not None and Processes.join().leads:
                 teacher.save(kept)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from modicum.data.windows import flat_ranges
-from modicum.errors import ResourceError
+from modicum.errors import ResourceError, SettingError
 from modicum.methods.network import weights_digest
 from modicum.methods.sequential.item_decoder import ItemDecoder
 from modicum.training import memory
@@ -21,12 +21,16 @@ from modicum.training.batches import Windows
 
 WINDOWS_PER_PASS = 256
 
+Shape = tuple[tuple[int, ...], type]
+"""Of an array, and the type of its numbers."""
+
 
 class TeacherStates:
     """The lesson of a fixed teacher for every target of the training windows.
 
     The states are float16. In a folder they are memory-mapped files, named by a hash of the
-    teacher's weights and of the windows; a computation that was cut off goes on where it stopped.
+    teacher's weights and of the windows; a computation that was cut off goes on where it stopped,
+    and files that are damaged are made anew.
     Of many processes one computes, and the others wait and read.
 
     Args:
@@ -50,9 +54,7 @@ class TeacherStates:
         self.arrays: dict[str, np.ndarray] = {}
         self.place = np.concatenate([[0], np.cumsum(windows.targets)])
         positions, width = int(self.place[-1]), teacher.decoder.shape.width
-        shapes: dict[str, tuple[tuple[int, ...], type]] = {
-            "states": ((positions, len(ends), width), np.float16)
-        }
+        shapes: dict[str, Shape] = {"states": ((positions, len(ends), width), np.float16)}
         if top_logits:
             shapes["top"] = ((positions, top_logits), np.int32)
             shapes["top_logits"] = ((positions, top_logits), np.float16)
@@ -70,7 +72,7 @@ class TeacherStates:
         key = _key(windows, teacher, ends, top_logits)
         standing = folder / f"{key}.json"
         if windows.processes.leads:
-            done = json.loads(standing.read_text(encoding="utf-8")) if standing.exists() else 0
+            done = self._done(folder / key, shapes, standing, windows.num_windows)
             if not done and size > shutil.disk_usage(folder).free:
                 raise ResourceError(
                     f"the teacher's states take {size / 2**30:.1f} GiB, and {folder} has "
@@ -80,7 +82,7 @@ class TeacherStates:
             for which, lesson in lessons(done):
                 self._put(which, lesson)
                 done += len(which)
-                self._keep(standing, done)
+                self._keep(standing, done, whole=done == windows.num_windows)
         windows.processes.wait()
         self._open(folder / key, shapes, "r")
 
@@ -92,9 +94,7 @@ class TeacherStates:
             lesson["top"] = lesson["top"].long()
         return lesson
 
-    def _open(
-        self, stem: Path, shapes: Mapping[str, tuple[tuple[int, ...], type]], mode: str
-    ) -> None:
+    def _open(self, stem: Path, shapes: Mapping[str, Shape], mode: str) -> None:
         self.arrays = {
             name: np.lib.format.open_memmap(
                 stem.with_suffix(f".{name}.npy"), mode, dtype=kind, shape=shape
@@ -105,14 +105,38 @@ class TeacherStates:
     def _put(self, which: np.ndarray, lesson: Mapping[str, torch.Tensor]) -> None:
         at = flat_ranges(self.place[which], self.place[which + 1])
         for name, array in self.arrays.items():
-            array[at] = lesson[name].cpu().numpy()
+            with np.errstate(over="ignore"):
+                array[at] = lesson[name].cpu().numpy()
+            if not np.isfinite(array[at]).all():
+                raise SettingError(
+                    "the teacher's states are too large for float16, in which they are kept; train "
+                    "the teacher with a lower learning_rate, or distil with distillation='online'"
+                )
 
-    def _keep(self, standing: Path, done: int) -> None:
+    def _done(
+        self, stem: Path, shapes: Mapping[str, Shape], standing: Path, num_windows: int
+    ) -> int:
+        """Return how many windows the files hold whole; 0 where they are not as they were left."""
+        if not standing.exists():
+            return 0
+        kept = json.loads(standing.read_text(encoding="utf-8"))
+        done: int = kept["windows"]
+        try:
+            self._open(stem, shapes, "r")
+        except (OSError, ValueError):  # none there, or cut off
+            return 0
+        return done if done < num_windows or kept["sha256"] == self._digests() else 0
+
+    def _digests(self) -> dict[str, str]:
+        return {name: hashlib.sha256(array.data).hexdigest() for name, array in self.arrays.items()}
+
+    def _keep(self, standing: Path, done: int, *, whole: bool) -> None:
         for array in self.arrays.values():
             assert isinstance(array, np.memmap)
             array.flush()
         aside = standing.with_suffix(".aside")
-        aside.write_text(json.dumps(done), encoding="utf-8")
+        kept = {"windows": done, "sha256": self._digests() if whole else {}}
+        aside.write_text(json.dumps(kept), encoding="utf-8")
         aside.replace(standing)
 
 
