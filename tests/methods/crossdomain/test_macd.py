@@ -282,10 +282,11 @@ def test_a_new_user_gets_the_vectors_of_neighbours_by_hand(fitted):
     with torch.no_grad():
         found = network.encode(batch)[0].numpy()
         own = network.interests(batch, D1, torch.tensor([[2]])).users[0, 0].numpy()
-    keys, vectors = (
-        network.neighbours.tensors()[f"{name}1"].numpy() for name in ("keys", "vectors")
+    keys, vectors, centre = (
+        network.neighbours.tensors()[f"{name}1"].numpy() for name in ("keys", "vectors", "centre")
     )
-    cosines = keys @ own / np.linalg.norm(keys, axis=1) / np.linalg.norm(own)
+    apart = own - centre[0]
+    cosines = keys @ apart / np.linalg.norm(keys, axis=1) / np.linalg.norm(apart)
     nearest = np.argsort(-cosines)[: fitted.neighbours]
     weights = np.exp(cosines[nearest] / fitted.temperature)
     lent = weights @ vectors[nearest] / weights.sum()
@@ -308,10 +309,12 @@ def test_without_neighbours_a_new_user_has_only_their_own_vector():
         {"intra": False},
         {"cross": False},
         {"intra": False, "cross": False},
-        {"shared": True},
+        {"shared": False},
+        {"history": "target"},
+        {"history": "target", "shared": False},
         {"pooling": "mean"},
         {"form": "critic"},
-        {"encoder": "bert4rec", "shared": True},
+        {"encoder": "bert4rec", "shared": False},
     ],
 )
 def test_every_part_can_be_left_out_or_changed(settings):
@@ -323,7 +326,7 @@ def test_every_part_can_be_left_out_or_changed(settings):
     for record in model.training_log:
         assert set(record["losses"]) == ({"softmax", "contrast"} if both else {"softmax"})
         assert np.isfinite(list(record["losses"].values())).all()
-    assert len(network.encoders) == (1 if settings.get("shared") else 4)
+    assert len(network.encoders) == (4 if settings.get("shared") is False else 1)
 
 
 def test_item_vectors_are_kept_once():

@@ -11,10 +11,14 @@ from modicum.methods.crossdomain import neighbour_search as room
 from modicum.methods.crossdomain.neighbour_search import Neighbours
 
 
-def index(users: int, *, k: int = 3, seed: int = 0) -> Neighbours:
-    random = torch.Generator().manual_seed(seed)
+def some(users: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return keys and vectors."""
+    return tuple(torch.randn(2, users, 4, generator=torch.Generator().manual_seed(0)))
+
+
+def index(users: int, *, k: int = 3) -> Neighbours:
     made = Neighbours(2, 4, k=k, temperature=0.2)
-    made.keep(1, torch.randn(users, 4, generator=random), torch.randn(users, 4, generator=random))
+    made.keep(1, *some(users))
     return made
 
 
@@ -27,8 +31,9 @@ def test_blocks_do_not_matter(users, k, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "SIMILARITIES_PER_BLOCK", block * len(QUERIES))
         alike, at = whole.nearest(1, QUERIES)
-    keys = whole.tensors()["keys1"].numpy()
-    queries = QUERIES.numpy() / np.linalg.norm(QUERIES, axis=1, keepdims=True)
+    keys, centre = (whole.tensors()[name].numpy() for name in ("keys1", "centre1"))
+    queries = QUERIES.numpy() - centre
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     by_hand = np.sort(queries @ keys.T, axis=1)[:, ::-1][:, :k]
     np.testing.assert_allclose(alike, by_hand, atol=1e-6)
     found = np.einsum("bd,bkd->bk", queries, keys[at.numpy()])
@@ -38,10 +43,24 @@ def test_blocks_do_not_matter(users, k, block):
 def test_the_order_of_users_changes_nothing():
     one, other = index(20), index(20)
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
-    kept = one.tensors()
-    other.keep(1, kept["keys1"][order], kept["vectors1"][order])
+    other.keep(1, *(tensor[order] for tensor in some(20)))
     torch.testing.assert_close(one.lent(1, QUERIES), other.lent(1, QUERIES))
-    torch.testing.assert_close(one.lent(1, QUERIES), one.lent(1, 7 * QUERIES))
+
+
+def test_what_all_keys_have_in_common_counts_for_nothing():
+    """Keys that all point one way are told apart by what is left of them."""
+    plain, (keys, vectors) = index(20), some(20)
+    shifted, far = Neighbours(2, 4, k=3, temperature=0.2), torch.full((1, 4), 9.0)
+    shifted.keep(1, keys + far, vectors)
+    torch.testing.assert_close(
+        shifted.lent(1, QUERIES + far), plain.lent(1, QUERIES), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_one_lender_lends_to_everybody():
+    one = Neighbours(1, 4, k=3, temperature=0.2)
+    one.keep(0, *some(1))
+    torch.testing.assert_close(one.lent(0, QUERIES), some(1)[1].expand(5, 4))
 
 
 def test_what_is_kept_comes_back_and_can_be_forgotten():

@@ -40,16 +40,19 @@ DRAWN = 0.2
 class MACD(BuiltAround):
     """A user's state in a domain, fused by turns with the interests that other events show.
 
-    The target history are the events of the domain asked for. The interest within the domain is
-    read from its auxiliary behaviour, the interest across from all events of the other domains. A
-    user without target history borrows from training users who are alike in everything else.
+    The target history are the events of the domain asked for, of the target behaviour. The interest
+    within the domain is read from its auxiliary behaviour, the interest across from all events of
+    the other domains. A user without target history borrows from training users who are alike in
+    everything else.
 
     Args:
         target: behaviour that is predicted and makes up the target history; the others are
             auxiliary. None: any, and what is auxiliary within the domain are all its events.
-        shared: one encoder for all, instead of two in each domain, for its target history and for
-            what is auxiliary. Item vectors are shared anyway.
-        pooling: the user's state is the ``"last"`` of the target history, or the ``"mean"``.
+        history: that the user's state is read from: the ``"merged"`` one of all events, or the
+            ``"target"`` history alone (the paper), in which a newcomer has none.
+        shared: one encoder for all, or (the paper) two in each domain, for the history and for what
+            is auxiliary. Item vectors are shared anyway.
+        pooling: the user's state is the ``"last"`` of the history, or the ``"mean"``.
         heads: of the attention to auxiliary events, a divisor of the encoder's width.
         intra: read the interest within the domain.
         cross: read the interest across domains, where there are several.
@@ -66,7 +69,8 @@ class MACD(BuiltAround):
     """
 
     target: str | None = None
-    shared: bool = False
+    history: Literal["merged", "target"] = "merged"
+    shared: bool = True
     pooling: Pooling = "last"
     heads: int = 2
     intra: bool = True
@@ -230,8 +234,9 @@ class Network(LearnedNetwork):
         inside, outside = domains == domain, batch.real & (domains != domain)
         aimed = inside & ~auxiliary
         beside = inside if self.settings.target is None else inside & auxiliary
-        states, places = self.states(domain, batch, aimed)
-        number = (places[:, None] <= at[..., None]).sum(2)  # (B, Q) target events so far
+        merged = self.settings.history == "merged"
+        states, places = self.states(domain, batch, batch.real if merged else aimed)
+        number = (places[:, None] <= at[..., None]).sum(2)  # (B, Q) events so far
         user = query = self.pooled(states, number)
         intra = cross = None
         if self.intra is not None:
@@ -246,7 +251,7 @@ class Network(LearnedNetwork):
             states, places = (torch.cat(parts, dim=1) for parts in zip(*others, strict=True))
             cross, user = self.cross(query, user, states, places, at)
         both = _reached(beside, at) & _reached(outside, at)
-        return Interests(user, number == 0, intra, cross, both)
+        return Interests(user, ~_reached(aimed, at), intra, cross, both)
 
     def states(self, encoder: int, batch: Batch, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return states (B, L', D) of the events ``chosen`` (B, L), read as histories of their own,

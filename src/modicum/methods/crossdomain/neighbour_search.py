@@ -38,10 +38,13 @@ class Neighbours(nn.Module):
         for domain in range(num_domains):
             for name in ("keys", "vectors"):
                 self.register_buffer(f"{name}{domain}", torch.empty(0, dim), persistent=False)
+            self.register_buffer(f"centre{domain}", torch.zeros(1, dim), persistent=False)
 
     def keep(self, domain: int, keys: Tensor, vectors: Tensor) -> None:
         """Replace the index of a domain by users with ``keys`` (U, D) and ``vectors`` (U, D)."""
-        setattr(self, f"keys{domain}", F.normalize(keys, dim=1))
+        centre = keys.mean(0, keepdim=True) if len(keys) > 1 else torch.zeros_like(keys[:1])
+        setattr(self, f"centre{domain}", centre)
+        setattr(self, f"keys{domain}", F.normalize(keys - centre, dim=1))
         setattr(self, f"vectors{domain}", vectors)
 
     def forget(self) -> None:
@@ -56,7 +59,10 @@ class Neighbours(nn.Module):
 
     def nearest(self, domain: int, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Return cosines (B, k) and positions (B, k) of the users whose keys are most alike."""
-        keys, queries = self.get_buffer(f"keys{domain}"), F.normalize(queries, dim=1)
+        keys, queries = (
+            self.get_buffer(f"keys{domain}"),
+            F.normalize(queries - self.get_buffer(f"centre{domain}"), dim=1),
+        )
         block = max(1, SIMILARITIES_PER_BLOCK // max(1, len(queries)))
         best, at = queries.new_empty(len(queries), 0), queries.new_empty(len(queries), 0).long()
         for begin in range(0, len(keys), block):
