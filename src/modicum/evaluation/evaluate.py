@@ -66,14 +66,14 @@ def evaluate(
             of the likeliest rows for lift@k%.
         exclude_seen: leave out items of the query's history; a target among them cannot be found.
         candidates: by name only, ``"sampled-999"``: rank each target among 999 random training
-            items that its user never had. Such figures flatter every model and can reverse their
+            items that its user never had, or among all of them where fewer are left. Such figures flatter every model and can reverse their
             order, so the report is marked in all its forms; coverage is left out.
         seed: of the sampled candidates and of the report's intervals.
         progress: show on standard error how many queries are ranked, if it takes its time.
 
     Raises:
-        DataError: this is no model, there are no queries, a whole split was passed, a user has too
-            few items left to sample from, or the model broke the contract of ``Ranker``.
+        DataError: this is no model, there are no queries, a whole split was passed, or the model
+            broke the contract of ``Ranker``.
         SettingError: ``k`` or ``candidates`` is not usable.
 
     >>> from datetime import datetime
