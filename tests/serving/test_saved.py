@@ -171,7 +171,7 @@ def test_a_saved_model_is_exported_unless_its_reading_depends_on_what_is_asked(l
 
 @pytest.mark.parametrize("domain", [0, 1])
 def test_a_model_whose_numbers_are_not_finite_is_not_taken_up(log, store, tmp_path, domain):
-    model = mo.MACD(**TINY).fit(log, progress=False)
+    model = mo.MACD(shared=False, **TINY).fit(log, progress=False)
     good = model.save(tmp_path / "good")
     for weight in model.fitted_network.encoders[domain].blocks.parameters():
         weight.data.fill_(float("nan"))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BY_DOMAIN = "crossdomain"
 """The family of methods whose reading of a history depends on the domain that is asked for."""
+WHOLE = "crossdomain.merged"
+"""The one of them that may read all of it, whatever is asked for."""
 ONNX = "onnx"
 OF = "exported-of.txt"
 """The folder of the export that a server makes of a saved model, and in it the hashes of both."""
@@ -109,8 +111,13 @@ def _answers_itself(folder: Path) -> bool:
     """Tell whether a saved model reads a history for the domain or the behaviour asked for."""
     try:
         config = json.loads((folder / BUNDLE).read_text(encoding="utf-8"))
-        family, settings = config["method"].partition(".")[0], config["settings"]
-        whole = settings.get("history") == "merged" and settings.get("target") is None
+        method, settings = config["method"], config["settings"]
+        family = method.partition(".")[0]
+        whole = (
+            method == WHOLE
+            and settings.get("history") == "merged"
+            and settings.get("target") is None
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(
             f"{folder / BUNDLE} is damaged ({error!r}); save the model again"

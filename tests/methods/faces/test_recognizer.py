@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import modicum as mo
+from modicum import bundle
 from modicum.errors import BundleError, DataError, NotFittedError, SettingError
 from modicum.methods.faces import Gallery, MaskedFaceRecognizer, judge, judging
 from modicum.methods.faces.crowd import Crowd
@@ -101,6 +102,7 @@ def test_a_gallery_knows_its_people_and_is_read_back(gallery, photos, tmp_path):
     config = tmp_path / "gallery" / "config.json"
     told = json.loads(config.read_text())
     told["lineage"]["model"] = "another"
+    told["sha256"]["config.json"] = bundle._digest(told)
     config.write_text(json.dumps(told))
     with pytest.raises(BundleError, match="another model"):
         Gallery.load(tmp_path / "gallery")
