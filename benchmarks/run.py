@@ -2,7 +2,8 @@
 
 The arms of a benchmark run in turn (A B C A B C ...), each in a process of its own, one thread
 each unless the arm says otherwise. A peer whose environment was not set up is left out. Every run,
-the medians and the ratios go to ``benchmarks/results/NAME.json``.
+the medians and the ratios go to ``benchmarks/results/NAME.json``. A long benchmark that was cut off
+goes on with the runs that it has not done, as long as commit and data are the same.
 """
 
 from __future__ import annotations
@@ -51,31 +52,61 @@ def run(name: str, benchmark: Benchmark, rounds: int) -> dict[str, Any]:
     """Run all rounds; a run that fails stops everything, so that no figure is left out quietly."""
     file = benchmark.file() if benchmark.file else None
     seen = str(file.relative_to(ROOT)) if file else ""
+    measured = {"commit": commit(), "data": data.fingerprint(file) if file else None}
+    kept = Kept(data.FOLDER / f"{name}-runs.json", measured) if benchmark.long else None
     runs = []
     for round_ in range(rounds):
         for arm in benchmark.arms(seen, round_):
             if not arm.available:
                 print(f"  {arm.name}: not set up, left out (benchmarks/setup.sh)")
                 continue
-            figures = arm.run()
-            runs.append({"arm": arm.name, "round": round_, "threads": arm.threads} | figures)
+            about = {"arm": arm.name, "round": round_, "threads": arm.threads}
+            figures = kept.find(about) if kept else None
+            if figures is None:
+                figures = arm.run()
+                if kept:
+                    kept.add(about, figures)
+            runs.append(about | figures)
             print(f"  round {round_ + 1}/{rounds}  {arm.name}: {shown(summary([figures]))}")
     arms = {run["arm"]: [r for r in runs if r["arm"] == run["arm"]] for run in runs}
     return {
         "benchmark": name,
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": measured["commit"],
         "machine": {
             "processor": processor(),
             "cores": os.cpu_count(),
             "system": platform.system(),
         },
         "python": platform.python_version(),
-        "data": {"file": file.name, "sha256": data.fingerprint(file)} if file else None,
+        "data": {"file": file.name, "sha256": measured["data"]} if file else None,
         "arms": {a.name: a.command[1:] for a in benchmark.arms(seen, 0)},
         "medians": {name: summary(own) for name, own in arms.items()},
         "runs": runs,
     }
+
+
+class Kept:
+    """The runs of a long benchmark that are done, of one commit and data.
+
+    Those of a changed working tree are not kept.
+    """
+
+    def __init__(self, path: Path, measured: dict[str, Any]) -> None:
+        self.path, self.measured = path, measured
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        self.runs = kept["runs"] if kept.get("measured") == measured else []
+
+    def find(self, about: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the figures of one arm in one round, None if it has not run."""
+        return next((run["figures"] for run in self.runs if run["about"] == about), None)
+
+    def add(self, about: dict[str, Any], figures: dict[str, Any]) -> None:
+        self.runs.append({"about": about, "figures": figures})
+        if not self.measured["commit"].endswith("-dirty"):
+            aside = self.path.with_suffix(".aside")
+            aside.write_text(json.dumps({"measured": self.measured, "runs": self.runs}))
+            aside.replace(self.path)
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, float]:
