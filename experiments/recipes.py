@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 RUNS = HERE.parent / "runs" / "experiments"
 
 SECTIONS = ("title", "note", "data", "split", "evaluation", "training", "arms", "questions")
-READER = ("file", "sample", "parts", "min_item_events")
+READER = ("file", "sample", "parts", "min_item_events", "user_share")
 READER += ("user", "item", "time", "domain", "behaviour", "value")
 ARM = ("method", "seeds", "teacher", "table", "texts", "settings", "split", "shuffled")
 MODELS = ("teacher", "table")

@@ -32,15 +32,16 @@ def load_split(data: dict[str, Any], settings: dict[str, Any], scale: float) -> 
     """
     roles = dict(data)
     least = roles.pop("min_item_events", 1)
+    share = scale * roles.pop("user_share", 1)
     if name := roles.pop("parts", None):
         training, *queries = PARTS[name]()
-        taken = [_share_of_users(x, scale) for x in (_items_with(training, least), *queries)]
+        taken = [_share_of_users(x, share) for x in (_items_with(training, least), *queries)]
         return Split.given(*taken, **settings)
     if sample := roles.pop("sample", None):
         log = mo.load_sample(sample)
     else:
         log = mo.read_events(_paths(roles.pop("file")), **roles)
-    return mo.split(_share_of_users(_items_with(log, least), scale), **settings)
+    return mo.split(_share_of_users(_items_with(log, least), share), **settings)
 
 
 def food_kitchen() -> list[EventLog]:
@@ -106,7 +107,9 @@ def _share_of_users(log: EventLog, share: float) -> EventLog:
     users = log.scan.select("user").unique().collect()["user"].sort()
     size = round(len(users) * share)
     if not size:
-        raise DataError(f"--scale {share} leaves none of the {len(users)} users of {log.source}")
+        raise DataError(
+            f"a share of {share:g} leaves none of the {len(users)} users of {log.source}"
+        )
     chosen = np.random.default_rng(0).choice(len(users), size, replace=False)
     kept = users.gather(np.sort(chosen))
     return dataclasses.replace(

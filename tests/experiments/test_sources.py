@@ -5,6 +5,8 @@ import pytest
 import sources
 from sources import load_split
 
+from modicum.errors import DataError
+
 ROLES = {"user": "user", "item": "item", "time": "time"}
 
 
@@ -29,6 +31,13 @@ def test_items_with_few_events_are_left_out(two_shops):
     kept = load_split(two_shops | {"min_item_events": 2}, {}, 1.0).log
     assert len(kept) == 118 and 0 not in kept.frame["item"]
     assert "items with 2 events or more" in kept.source
+
+
+def test_a_share_of_the_users_is_taken_once(two_shops):
+    kept = load_split(two_shops | {"user_share": 0.8}, {}, 0.5).log
+    assert kept.frame["user"].n_unique() == 2 and "40% of the users" in kept.source
+    with pytest.raises(DataError, match=r"a share of 0\.05 leaves none of the 5 users"):
+        load_split(two_shops | {"user_share": 0.05}, {}, 1.0)
 
 
 def test_the_published_parts_of_food_and_kitchen():

@@ -22,7 +22,7 @@ from .simulated import BEHAVED, COLD, LOG, PARTS, SMALL, TRAINING, ndcg
 
 FITTING = Fitting(None, 0, None, False, True)
 OWN = {"latent": 16, "pseudo": 6, "kl_warmup": 0}
-OFF = dict.fromkeys(WEIGHTS, 0.0)
+OFF = dict.fromkeys(("following", *WEIGHTS), 0.0)
 
 
 def imvae(encoder="sasrec", **settings) -> mo.IMVAE:
@@ -60,7 +60,7 @@ def rows_of(windows) -> np.ndarray:
 
 @pytest.mark.parametrize("encoder", SMALL)
 def test_a_batch_costs_the_mean_of_its_rows(encoder):
-    network, windows = begun(imvae(encoder, disentangling=0.0))
+    network, windows = begun(imvae(encoder, disentangling=0.0, following=0.0))
     network.eval()
     rows = rows_of(windows)
     together = network.losses(windows.batch(rows))
@@ -85,7 +85,7 @@ def test_terms_of_a_row_are_a_number_for_each_row():
     assert not codes.own.mean[~there].any() and not made.own[~there].any()
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", OFF)
 def test_every_term_teaches_and_can_be_switched_off(name):
     network, windows = begun(imvae(**OFF | {name: 0.5}, free_bits=0.0))
     terms = network.losses(windows.batch(rows_of(windows)))
@@ -96,9 +96,28 @@ def test_every_term_teaches_and_can_be_switched_off(name):
     assert set(silent) == {"softmax"}
 
 
+def test_the_encoder_learns_what_follows_but_for_auxiliary_events(monkeypatch):
+    network, _ = begun(imvae(following=0.5))
+    learnt = {}
+
+    def losses(batch):
+        learnt["items"], learnt["targets"] = batch.items.tolist(), batch.targets.tolist()
+        return {"softmax": torch.tensor(3.0)}
+
+    monkeypatch.setattr(network.encoder, "losses", losses)
+    batch = Batch(
+        torch.tensor([[3, 4, 5], [7, 0, 0]]),
+        torch.tensor([[0, 0, 6], [8, 0, 0]]),
+        {"auxiliary": torch.tensor([[False, True, False], [False, False, False]])},
+    )
+    assert float(network.losses(batch)["following"]) == 1.5
+    assert learnt == {"items": batch.items.tolist(), "targets": [[0, 5, 6], [8, 0, 0]]}
+
+
 @pytest.mark.parametrize("encoder", SMALL)
 def test_pads_change_nothing(encoder):
-    network, windows = begun(imvae(encoder))
+    drawn = encoder == "bert4rec"  # draws a mask for each place, of pads too
+    network, windows = begun(imvae(encoder, following=0.0 if drawn else 1.0))
     network.eval()
     batch = windows.batch(rows_of(windows))
     wider = Batch(

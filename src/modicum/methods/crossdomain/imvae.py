@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -41,7 +40,7 @@ WEIGHTS = (
     *("kl_own", "kl_shared", "kl_augmented"),
     *("informative", "disentangling", "denoising", "critic"),
 )
-"""Fields that weigh a term of the loss."""
+"""Fields that weigh a regulariser."""
 FIRST_LOG_VARIANCE = -4.0
 """Of every code: so little noise to begin with that the encoder learns as it does alone."""
 MEASURED = 5_000
@@ -65,12 +64,14 @@ class IMVAE(BuiltAround):
             together, or ``"lightgcn"``, by the vectors of a LightGCN of the training events.
         shared: have a code of what the domains share; of one domain and behaviour there is none.
         prefixes: targets drawn from a training window in an epoch.
+        following: weight of the encoder's own loss, by which it learns the next event of the whole
+            history at every place.
         kl_own, kl_shared, kl_augmented: weights of the divergences of codes from the prior.
         informative: weight of the term by which one domain foretells the shared code.
         disentangling: weight of the correlation of the own with the shared code.
         denoising: weight of the divergence of the augmented from the own code.
         critic: weight of the critic of augmented states, and of what it teaches their encoder.
-        kl_warmup: steps in which all these weights grow from 0.
+        kl_warmup: steps in which these seven weights grow from 0.
         free_bits: nats that each unit of a code may say at no cost of ``kl_own`` and its kin.
 
     Source: IM-VAE, UAI 2025.
@@ -86,6 +87,7 @@ class IMVAE(BuiltAround):
     generator: Generator = "together"
     shared: bool = True
     prefixes: int = 2
+    following: float = 1.0
     kl_own: float = 0.001
     kl_shared: float = 0.001
     kl_augmented: float = 0.001
@@ -101,7 +103,7 @@ class IMVAE(BuiltAround):
         for name in ("latent", "prefixes"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}={getattr(self, name)} must be 1 or more")
-        for name in ("pseudo", *WEIGHTS, "kl_warmup", "free_bits"):
+        for name in ("pseudo", "following", *WEIGHTS, "kl_warmup", "free_bits"):
             if not getattr(self, name) >= 0:
                 raise SettingError(f"{name}={getattr(self, name)} must not be negative")
 
@@ -178,8 +180,8 @@ class Codes(NamedTuple):
         both: (B,) whether there are such events and others.
         proposed: (B,) whether the generator proposed anything.
         own: q(z_d | x_d); the prior without events in the domain.
-        shared: q(z_t | x_1, x_2) with events in both, else r(z_t | x_d) of the one.
-        foretold: r(z_t | x_d) of the domain, and of the others.
+        shared: q(z_t | x, x_1, x_2) of all events, in whatever domain they are.
+        foretold: r(z_t | x_d) of the domain, and of the others: what the same head says of one side.
         augmented: q(z_d^aug | a_d); the prior without events and proposals.
     """
 
@@ -222,7 +224,6 @@ class Network(LearnedNetwork):
         if self.has_shared:
             self.across = Attention(dim)
             self.shared, self.shared_decoder = coding(dim, latent)
-            self.foretold = copy.deepcopy(self.shared)
         self.generator: PseudoSequences | None = None
         if settings.pseudo:
             self.generator = PseudoSequences(len(catalogue), self.num_domains, settings.pseudo)
@@ -256,10 +257,9 @@ class Network(LearnedNetwork):
         shared = foretold = augmented = None
         if self.has_shared:
             x_other = self.summary(other)
-            foretold = self.foretold(x), self.foretold(x_other)
-            one = foretold[0].where(there, foretold[1])
-            met = x + x_other + self.meeting(own, other, x, x_other, both)
-            shared = self.shared(met).where(both, one)
+            foretold = self.shared(x), self.shared(x_other)
+            met = self.meeting(own, other, x, x_other, both)
+            shared = self.shared(self.summary(batch) + met)
         if self.generator is not None:
             known = batch.extra.get("later"), batch.extra.get("counted")
             pseudo = self.generator(batch.items, asked, *known)
@@ -327,7 +327,17 @@ class Network(LearnedNetwork):
         terms = {name: grown * getattr(self.settings, name) * x for name, x in terms.items()}
         if self.training:
             self.steps += 1
+        if self.settings.following:
+            terms["following"] = self.settings.following * self.following(batch)
         return {"softmax": self.softmax(users, batch)} | terms
+
+    def following(self, batch: Batch) -> Tensor:
+        """Return the encoder's loss of the events of the target behaviour in a history and after."""
+        assert batch.targets is not None
+        inner = batch.items.where(~batch.extra.get("auxiliary", ~batch.real), 0)
+        inner = nn.functional.pad(inner[:, 1:], (0, 1))
+        targets = batch.targets.where(batch.targets > 0, inner)
+        return torch.stack([*self.encoder.losses(Batch(batch.items, targets)).values()]).sum()
 
     def softmax(self, users: Tensor, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of the targets, each among the items of its domain."""
