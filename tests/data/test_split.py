@@ -197,3 +197,11 @@ def test_what_is_no_log_is_refused(call):
     for wrong in (pl.DataFrame({"user": [1], "item": [2]}), None):
         with pytest.raises(DataError, match="read_events returns it"):
             call(wrong)
+
+
+def test_what_a_prompt_shows_of_a_split_is_a_line():
+    shown = (
+        "Split(train=Histories(8 events of 2 users; 8 items), "
+        "validation=Queries(1 of 1 users; global time), test=Queries(1 of 1 users; global time))"
+    )
+    assert repr(split(log_of(TEN))) == shown

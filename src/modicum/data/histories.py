@@ -91,6 +91,12 @@ class Histories:
             names=names,
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"Histories({self.num_events:,} events of {self.num_users:,} users; "
+            f"{self.num_items:,} items)"
+        )
+
     @property
     def num_users(self) -> int:
         return len(self.user_ids)

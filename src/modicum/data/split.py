@@ -64,6 +64,10 @@ class Queries:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __repr__(self) -> str:
+        users = len(np.unique(self.users))
+        return f"Queries({len(self):,} of {users:,} users; {self.protocol.get('split', 'no split')})"
+
     @cached_property
     def users(self) -> np.ndarray:
         """(Q,) user position of each query."""
@@ -130,6 +134,10 @@ class Split:
     test: Queries
     protocol: dict[str, str]
     log: EventLog
+
+    def __repr__(self) -> str:
+        parts = ((name, getattr(self, name)) for name in ("train", "validation", "test"))
+        return "Split(" + ", ".join(f"{name}={part!r}" for name, part in parts) + ")"
 
     @cached_property
     def audit(self) -> Audit:

@@ -111,6 +111,10 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        domains = f" of {', '.join(self.domain_names)}" if self.domain_names else ""
+        return f"Vocabulary({len(self):,} items{domains})"
+
     def rows(self, ids: pl.Series | Sequence[Any], domain: str | None = None) -> np.ndarray:
         """Return the row (from 1) of each item, ``-1`` for items that are not in the vocabulary.
 
