@@ -66,7 +66,9 @@ class Queries:
 
     def __repr__(self) -> str:
         users = len(np.unique(self.users))
-        return f"Queries({len(self):,} of {users:,} users; {self.protocol.get('split', 'no split')})"
+        return (
+            f"Queries({len(self):,} of {users:,} users; {self.protocol.get('split', 'no split')})"
+        )
 
     @cached_property
     def users(self) -> np.ndarray:
