@@ -182,7 +182,7 @@ class Codes(NamedTuple):
         own: q(z_d | x_d); the prior without events in the domain.
         shared: q(z_t | x, x_1, x_2) of all events, in whatever domain they are.
         foretold: r(z_t | x_d) of the domain, and of the others: what the same head says of one side.
-        augmented: q(z_d^aug | a_d); the prior without events and proposals.
+        augmented: q(z_d^aug | a_d) of all events and the proposals; the prior without events.
     """
 
     lengths: Tensor
@@ -264,7 +264,7 @@ class Network(LearnedNetwork):
             known = batch.extra.get("later"), batch.extra.get("counted")
             pseudo = self.generator(batch.items, asked, *known)
             proposed = (pseudo > 0).any(1)
-            enriched = Batch(interleave(own.items, pseudo))
+            enriched = Batch(interleave(batch.items, pseudo))
             augmented = self.augmented(self.summary(enriched))
             augmented = augmented.where(enriched.real.any(1), prior)
         code = code.where(there, prior)
@@ -305,8 +305,8 @@ class Network(LearnedNetwork):
             shared_code = self.drawn(codes.shared)
             shared = self.shared_decoder(shared_code)
         if codes.augmented is not None:
-            known = there | codes.proposed
-            augmented = self.augmented_decoder(self.drawn(codes.augmented)) * known[:, None]
+            known = batch.real.any(1, keepdim=True)
+            augmented = self.augmented_decoder(self.drawn(codes.augmented)) * known
         parts = [part for part in (own, shared, augmented) if part is not None]
         users = self.out(torch.cat(parts, dim=1)) + self.base[self.asked(batch)]
         return users, Made(own_code, shared_code, own, shared, augmented)
