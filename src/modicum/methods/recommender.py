@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -284,7 +285,10 @@ class Recommender(Asked, ABC):
         )
 
     def _validation_value(self, queries: Queries, exclude_seen: bool) -> float:
+        """Return NDCG@10, each user counting once; NaN where scores are no numbers."""
         ranks = self.rank(queries, 10, exclude_seen=exclude_seen).ranks
+        if np.isnan(ranks).any():
+            return math.nan
         values = ranking_metrics(ranks, [10])["ndcg@10"]
         counts = np.bincount(queries.users)
         sums = np.bincount(queries.users, weights=values)

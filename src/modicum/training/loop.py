@@ -72,7 +72,7 @@ def train(
 
     Raises:
         BundleError: the checkpoint in ``folder`` is damaged or belongs to something else.
-        SettingError: the training diverged: a loss is no longer finite.
+        SettingError: the training diverged: a loss or the validation value is not finite.
     """
     processes = Processes.join()
     device = settings.torch_device
@@ -96,6 +96,7 @@ def train(
         if folder is not None and (processes.leads or shared):
             checkpoint.save(folder, progress, network, optimiser, best, writes=processes.leads)
 
+    newest: Batch | None = None
     agreed = False
     bar.start(len(batches), settings.epochs, progress)
     try:
@@ -105,15 +106,8 @@ def train(
                 resumed = time.perf_counter()
                 kept = resumed
                 for batch in batches.epoch(progress.epoch, skip=progress.step):
-                    _step(
-                        network,
-                        batch.to(device),
-                        optimiser,
-                        parameters,
-                        settings,
-                        progress,
-                        processes,
-                    )
+                    newest = batch.to(device)
+                    _step(network, newest, optimiser, parameters, settings, progress, processes)
                     bar.advance(progress)
                     now = time.perf_counter()
                     due = processes.leads and now - kept > CHECKPOINT_EVERY_S
@@ -130,6 +124,7 @@ def train(
                 if validate is not None:
                     value = _validated(network, validate)
                     (value,) = processes.total([value if processes.leads else 0.0])
+                    _require_finite({"validation": value}, progress, settings)
                 if value is not None and (progress.best is None or value > progress.best):
                     progress.best, progress.best_epoch = value, progress.epoch + 1
                     trained = checkpoint.trained_state(network)
@@ -148,11 +143,13 @@ def train(
         raise
     finally:
         bar.stop()
+    network.eval()
     if best:
         network.load_state_dict(network.state_dict() | best)
+    elif newest is not None:  # no loss has been taken since the last step
+        _require_finite(_losses(network, newest, processes), progress, settings)
     if shared:
         shared.put_together()
-    network.eval()
     return progress.log
 
 
@@ -182,23 +179,35 @@ def _step(
     optimiser.step()
     progress.step += 1
     progress.targets += targets
-    sums = processes.total([float(term.detach()) * own for term in terms.values()])
-    if not all(map(math.isfinite, sums)):
-        raise SettingError(_diverged(progress, dict(zip(terms, sums, strict=True)), settings))
-    for name, value in zip(terms, sums, strict=True):
+    sums = _sums(terms, batch, processes)
+    _require_finite(sums, progress, settings)
+    for name, value in sums.items():
         progress.totals[name] = progress.totals.get(name, 0.0) + value
 
 
-def _diverged(
-    progress: checkpoint.Progress, losses: dict[str, float], settings: TrainingFields
-) -> str:
-    broken = ", ".join(f"{name} is {x}" for name, x in losses.items() if not math.isfinite(x))
+@torch.no_grad()
+def _losses(network: Any, batch: Batch, processes: Processes) -> dict[str, float]:
+    return _sums(network.losses(batch), batch, processes)
+
+
+def _sums(terms: dict[str, Tensor], batch: Batch, processes: Processes) -> dict[str, float]:
+    """Return each term over the targets of all processes."""
+    own = float(batch.num_targets)
+    sums = processes.total([float(term.detach()) * own for term in terms.values()])
+    return dict(zip(terms, sums, strict=True))
+
+
+def _require_finite(
+    values: dict[str, float], progress: checkpoint.Progress, settings: TrainingFields
+) -> None:
+    broken = ", ".join(f"{name} is {x}" for name, x in values.items() if not math.isfinite(x))
     best = f", or stop at the best epoch with epochs={progress.best_epoch}"
-    return (
-        f"the training diverged in epoch {progress.epoch + 1}, after {progress.steps} steps: "
-        f"{broken}; lower learning_rate={settings.learning_rate:g}, or raise "
-        f"warmup_steps={settings.warmup_steps}{best if progress.best_epoch else ''}"
-    )
+    if broken:
+        raise SettingError(
+            f"the training diverged in epoch {min(progress.epoch + 1, settings.epochs)}, after "
+            f"{progress.steps} steps: {broken}; lower learning_rate={settings.learning_rate:g}, or "
+            f"raise warmup_steps={settings.warmup_steps}{best if progress.best_epoch else ''}"
+        )
 
 
 def _clip(parameters: list[nn.Parameter], most: float, processes: Processes) -> None:

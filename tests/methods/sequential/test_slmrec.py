@@ -48,6 +48,8 @@ def make(teacher: LLMRec | Path | str, **settings) -> SLMRec:
 
 
 def test_without_a_teacher_one_is_trained_as_the_student(monkeypatch):
+    chosen = {"epochs": 3, "batch_size": 7, "learning_rate": 0.02, "length": 9, "dropout": 0.3}
+    chosen |= {"positions": "last", "recompute": True, "precision": "float32"}
     found = []
 
     def catch(network, windows, settings, **_):
@@ -56,10 +58,25 @@ def test_without_a_teacher_one_is_trained_as_the_student(monkeypatch):
 
     monkeypatch.setattr(recommender, "run_training", catch)
     with pytest.raises(KeyboardInterrupt):
-        SLMRec(epochs=3, batch_size=7, learning_rate=0.02, length=9).fit(TRAIN, progress=False)
+        SLMRec(**chosen).fit(TRAIN, progress=False)
     (teacher,) = found
-    assert isinstance(teacher, LLMRec) and teacher.length == 9
-    assert (teacher.epochs, teacher.batch_size, teacher.learning_rate) == (3, 7, 0.02)
+    assert isinstance(teacher, LLMRec)
+    assert {name: getattr(teacher, name) for name in chosen} == chosen
+
+
+def test_a_kept_teacher_that_was_trained_otherwise_is_not_taken_silently(tmp_path):
+    def student(**settings) -> SLMRec:
+        small = SMALL | TRAINING | {"epochs": 1, "layers": 1, "blocks": 1}
+        return SLMRec(**small | settings).fit(TRAIN, folder=tmp_path, progress=False)
+
+    student()
+    (tmp_path / "checkpoint.safetensors").unlink()
+    student(layers=2)  # what is the student's own asks for no other teacher
+    (tmp_path / "checkpoint.safetensors").unlink()
+    with pytest.raises(
+        SettingError, match=r"with other learning_rate, dropout; delete it, or keep"
+    ):
+        student(learning_rate=0.02, dropout=0.2)
 
 
 def met(model: SLMRec, monkeypatch, train: Histories = TRAIN) -> tuple:

@@ -129,6 +129,31 @@ def test_damaged_files_are_made_anew(teacher, tmp_path, monkeypatch, damage):
         np.testing.assert_array_equal(again.arrays[name], array)
 
 
+def test_what_was_damaged_before_a_resume_is_not_kept(teacher, tmp_path, monkeypatch):
+    whole = taught(teacher, tmp_path / "whole").arrays["states"]
+    with monkeypatch.context() as patched:
+        count_lessons(patched, fail_at=3)
+        with pytest.raises(KeyboardInterrupt):
+            taught(teacher, tmp_path / "broken")
+    (file,) = (tmp_path / "broken").glob("*.states.npy")
+    states = np.load(file, mmap_mode="r+")
+    states[np.flatnonzero(np.abs(states).sum((1, 2)) > 0)[0]] = 0
+    states.flush()
+    np.testing.assert_array_equal(taught(teacher, tmp_path / "broken").arrays["states"], whole)
+
+
+@pytest.mark.parametrize(
+    "left", ["30", "{}", '{"windows": 30', "[]", '{"windows": [], "sha256": 1}']
+)
+def test_a_damaged_ledger_counts_for_nothing(teacher, tmp_path, monkeypatch, left):
+    taught(teacher, tmp_path)
+    (ledger,) = tmp_path.glob("*.json")
+    ledger.write_text(left)
+    sizes = count_lessons(monkeypatch)
+    taught(teacher, tmp_path)
+    assert sum(sizes) == windows().num_windows
+
+
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_states_that_float16_cannot_hold_are_refused(teacher, tmp_path, monkeypatch, on_disk):
     lesson = ItemDecoder.lesson

@@ -34,7 +34,6 @@ from modicum.methods.sequential.teacher_states import TeacherStates
 from modicum.nn.text_table import TextTable
 from modicum.training.batches import Batch, Windows
 from modicum.training.processes import Processes
-from modicum.training.settings import WindowFields
 
 
 @dataclass(kw_only=True)
@@ -47,8 +46,8 @@ class SLMRec(DecoderFields, Recommender):
 
     Args:
         teacher: a fitted :class:`LLMRec`, the folder of a saved one, or None: an ``LLMRec`` with
-            its default decoder, trained as this student, comes first, and is kept in ``teacher`` of the
-            folder given to ``fit``, beside the teacher's states in ``states``.
+            its default decoder, trained as this student, comes first, and is kept in ``teacher`` of
+            the folder given to ``fit``, beside its states in ``states``.
         layers: decoder layers of the student.
         blocks: B, at most ``layers``.
         keep: which of the teacher's layers the student starts from: its ``"first"`` (the paper),
@@ -173,20 +172,33 @@ class SLMRec(DecoderFields, Recommender):
         return append_items(self, network.items, table, progress)
 
     def _find_teacher(self, histories: Histories, fitting: Fitting) -> LLMRec:
-        kept = None if fitting.folder is None else fitting.folder / "teacher"
-        found = self.teacher
-        if found is None and kept is not None and (kept / "config.json").exists():
-            found = kept
-        teacher = load(found) if isinstance(found, str | Path) else found
-        if teacher is None:
-            trained = {field.name: getattr(self, field.name) for field in fields(WindowFields)}
-            teacher = LLMRec(**trained)
-            teacher.fit(histories, **vars(replace(fitting, folder=kept, start=None)))
-            if kept is not None and Processes.join().leads:
-                teacher.save(kept)
+        if self.teacher is None:
+            return self._own_teacher(histories, fitting)
+        given = self.teacher
+        teacher = load(given) if isinstance(given, str | Path) else given
         if not isinstance(teacher, LLMRec):
             raise SettingError(f"the teacher must be an LLMRec, not {type(teacher).__name__}")
         teacher._require_fitted()
+        return teacher
+
+    def _own_teacher(self, histories: Histories, fitting: Fitting) -> LLMRec:
+        """Train a teacher with the settings that it has in common with the student, or find it kept."""
+        common = [x.name for x in fields(DecoderFields) if not x.metadata.get("derived")]
+        trained = {name: getattr(self, name) for name in common}
+        kept = None if fitting.folder is None else fitting.folder / "teacher"
+        if kept is not None and (kept / "config.json").exists():
+            teacher = load(kept)
+            other = [x for x in common if x != "device" and getattr(teacher, x, None) != trained[x]]
+            if isinstance(teacher, LLMRec) and not other:
+                return teacher
+            raise SettingError(
+                f"{kept} holds a teacher that was trained with other {', '.join(other)}; delete it, "
+                f"or keep it with teacher={str(kept)!r}"
+            )
+        teacher = LLMRec(**trained)
+        teacher.fit(histories, **vars(replace(fitting, folder=kept, start=None)))
+        if kept is not None and Processes.join().leads:
+            teacher.save(kept)
         return teacher
 
 

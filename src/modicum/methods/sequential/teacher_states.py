@@ -30,8 +30,7 @@ class TeacherStates:
 
     The states are float16. In a folder they are memory-mapped files, named by a hash of the
     teacher's weights and of the windows; a computation that was cut off goes on where it stopped,
-    and files that are damaged are made anew.
-    Of many processes one computes, and the others wait and read.
+    and files that are damaged are made anew, finished or not. Of many processes one computes, and the others wait and read.
 
     Args:
         windows: the windows to teach.
@@ -52,6 +51,7 @@ class TeacherStates:
         say: Callable[[str], None],
     ) -> None:
         self.arrays: dict[str, np.ndarray] = {}
+        self.hashes: dict[str, hashlib._Hash] = {}
         self.place = np.concatenate([[0], np.cumsum(windows.targets)])
         positions, width = int(self.place[-1]), teacher.decoder.shape.width
         shapes: dict[str, Shape] = {"states": ((positions, len(ends), width), np.float16)}
@@ -72,17 +72,20 @@ class TeacherStates:
         key = _key(windows, teacher, ends, top_logits)
         standing = folder / f"{key}.json"
         if windows.processes.leads:
-            done = self._done(folder / key, shapes, standing, windows.num_windows)
-            if not done and size > shutil.disk_usage(folder).free:
+            done = self._done(folder / key, shapes, standing, windows)
+            taken = sum(file.stat().st_size for file in folder.glob(f"{key}.*.npy"))
+            free = shutil.disk_usage(folder).free + taken
+            if not done and size > free:
                 raise ResourceError(
                     f"the teacher's states take {size / 2**30:.1f} GiB, and {folder} has "
-                    f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB free; choose another folder"
+                    f"{free / 2**30:.1f} GiB free; choose another folder"
                 )
             self._open(folder / key, shapes, "r+" if done else "w+")
             for which, lesson in lessons(done):
                 self._put(which, lesson)
                 done += len(which)
-                self._keep(standing, done, whole=done == windows.num_windows)
+                self._hash(which)
+                self._keep(standing, done)
         windows.processes.wait()
         self._open(folder / key, shapes, "r")
 
@@ -114,42 +117,55 @@ class TeacherStates:
                 )
 
     def _done(
-        self, stem: Path, shapes: Mapping[str, Shape], standing: Path, num_windows: int
+        self, stem: Path, shapes: Mapping[str, Shape], standing: Path, windows: Windows
     ) -> int:
         """Return how many windows the files hold whole; 0 where they are not as they were left."""
-        if not standing.exists():
-            return 0
-        kept = json.loads(standing.read_text(encoding="utf-8"))
-        done: int = kept["windows"]
         try:
+            kept = json.loads(standing.read_text(encoding="utf-8"))
+            done, left = int(kept["windows"]), kept["sha256"]
             self._open(stem, shapes, "r")
-        except (OSError, ValueError):  # none there, or cut off
+        except (OSError, ValueError, TypeError, KeyError):  # none there, or cut off
             return 0
-        return done if done < num_windows or kept["sha256"] == self._digests() else 0
+        for which in _passes(windows, 0, done):
+            self._hash(which)
+        if self._digests() == left:
+            return done
+        self.hashes.clear()
+        return 0
+
+    def _hash(self, which: np.ndarray) -> None:
+        """Add the lesson of some windows to the hashes of all before them."""
+        at = flat_ranges(self.place[which], self.place[which + 1])
+        for name, array in self.arrays.items():
+            self.hashes.setdefault(name, hashlib.sha256()).update(array[at].tobytes())
 
     def _digests(self) -> dict[str, str]:
-        return {name: hashlib.sha256(array.data).hexdigest() for name, array in self.arrays.items()}
+        return {name: digest.hexdigest() for name, digest in self.hashes.items()}
 
-    def _keep(self, standing: Path, done: int, *, whole: bool) -> None:
+    def _keep(self, standing: Path, done: int) -> None:
         for array in self.arrays.values():
             assert isinstance(array, np.memmap)
             array.flush()
         aside = standing.with_suffix(".aside")
-        kept = {"windows": done, "sha256": self._digests() if whole else {}}
-        aside.write_text(json.dumps(kept), encoding="utf-8")
+        aside.write_text(json.dumps({"windows": done, "sha256": self._digests()}), encoding="utf-8")
         aside.replace(standing)
 
 
 def _lessons(
     windows: Windows, teacher: ItemDecoder, ends: Sequence[int], top_logits: int, done: int
 ) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
-    """Yield (windows, lesson) for all windows after the first ``done``, shortest first."""
+    """Yield (windows, lesson) for all windows after the first ``done``."""
     teacher.eval()
     device = teacher.into.weight.device
-    by_length = np.argsort(windows.ends - windows.starts, kind="stable")
-    for begin in range(done, len(by_length), WINDOWS_PER_PASS):
-        which = by_length[begin : begin + WINDOWS_PER_PASS]
+    for which in _passes(windows, done, windows.num_windows):
         yield which, teacher.lesson(windows.batch(which).to(device), ends, top_logits)
+
+
+def _passes(windows: Windows, begin: int, end: int) -> Iterator[np.ndarray]:
+    """Yield the windows that are taught at once, shortest first, from one place to another."""
+    by_length = np.argsort(windows.ends - windows.starts, kind="stable")[:end]
+    for at in range(begin, len(by_length), WINDOWS_PER_PASS):
+        yield by_length[at : at + WINDOWS_PER_PASS]
 
 
 def _key(windows: Windows, teacher: ItemDecoder, ends: Sequence[int], top_logits: int) -> str:
