@@ -40,9 +40,23 @@ def test_where_fewer_are_left_all_are_taken(parts):
         for number, row in enumerate(sample_negatives(parts.test, more, seed=0).tolist()):
             unseen = _unseen(parts.test, number)
             there = [item for item in row if item]
-            assert row == there + [0] * (more - len(there))
+            assert row == there + [0] * (min(more, parts.train.num_items) - len(there))
             assert len(set(there)) == len(there) == min(more, len(unseen))
             assert set(there) <= unseen
+
+
+def test_what_is_sampled_takes_no_more_room_than_the_catalogue(parts):
+    sampled = sample_negatives(parts.test, 10**8, seed=0)
+    assert sampled.shape == (len(parts.test), parts.train.num_items)
+
+
+def test_a_report_says_where_fewer_were_left(parts):
+    model = Popularity().fit(parts.train)
+    enough = evaluate(model, parts.test, candidates="sampled-2")
+    assert "fewer candidates" not in enough.protocol
+    assert (
+        evaluate(model, parts.test, candidates="sampled-999999").protocol["fewer candidates"] == 1
+    )
 
 
 def test_where_nothing_is_left_the_target_stands_alone():

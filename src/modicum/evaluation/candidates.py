@@ -37,7 +37,8 @@ def sample_size(candidates: str) -> int:
 def sample_negatives(queries: Queries, size: int, *, seed: int) -> np.ndarray:
     """Draw training items that the query's user never had, each set of them equally likely.
 
-    Where items have domains, they are drawn from the target's. Items of the user's whole history are left out, later ones and the target included.
+    Where items have domains, they are drawn from the target's. Items of the user's whole history are
+    left out, later ones and the target included.
 
     Args:
         queries: Q queries.
@@ -45,13 +46,15 @@ def sample_negatives(queries: Queries, size: int, *, seed: int) -> np.ndarray:
         seed: of the random draws.
 
     Returns:
-        (Q, size) int32 item rows in the numbering of the queries; pads (0) at the end.
+        (Q, M) int32 item rows in the numbering of the queries, pads (0) at the end; M is ``size``,
+        or the number of training items where it is smaller.
 
     Source: Krichene and Rendle, On sampled metrics for item recommendation, 2020, warn of it.
     """
+    known = queries.item_events > 0
+    size = min(size, int(known.sum()))
     sampled = np.zeros((len(queries), size), dtype=np.int32)
     generator = np.random.default_rng(seed)
-    known = queries.item_events > 0
     if queries.domains is None:
         _sample(queries, np.flatnonzero(known), generator, sampled)
         return sampled

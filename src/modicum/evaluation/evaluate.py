@@ -66,8 +66,9 @@ def evaluate(
             of the likeliest rows for lift@k%.
         exclude_seen: leave out items of the query's history; a target among them cannot be found.
         candidates: by name only, ``"sampled-999"``: rank each target among 999 random training
-            items that its user never had, or among all of them where fewer are left. Such figures flatter every model and can reverse their
-            order, so the report is marked in all its forms; coverage is left out.
+            items that its user never had, or among all of them where fewer are left. Such figures
+            flatter every model and can reverse their order, so the report is marked in all its
+            forms; coverage is left out.
         seed: of the sampled candidates and of the report's intervals.
         progress: show on standard error how many queries are ranked, if it takes its time.
 
@@ -104,9 +105,11 @@ def evaluate(
         return judge_predictions(model.name, model.predictions(queries), k=cuts, seed=seed)
     _require_queries(queries)
     queries = queries.take(np.argsort(queries.targets, kind="stable"))
-    negatives = None
+    negatives, fewer = None, 0.0
     if candidates is not None:
-        negatives = sample_negatives(queries, sample_size(candidates), seed=seed)
+        size = sample_size(candidates)
+        negatives = sample_negatives(queries, size, seed=seed)
+        fewer = float(((negatives > 0).sum(1) < size).mean())
     title = f"evaluate {model.name}"
     rankings = []
     with closing(followed(title, _parts(queries), shown=progress)) as parts:
@@ -130,7 +133,7 @@ def evaluate(
             "model": model.name,
             **queries.protocol,
             "candidates": candidates or FULL,
-            **({} if negatives is None else {"fewer candidates": _fewer(negatives)}),
+            **({"fewer candidates": fewer} if fewer else {}),
             **catalogue,
             "exclude_seen": exclude_seen,
             "k": cuts,
@@ -142,11 +145,6 @@ def evaluate(
             "queries digest": _digest(queries),
         },
     )
-
-
-def _fewer(negatives: np.ndarray) -> float:
-    """Return the share of the queries whose users left fewer items than were to be sampled."""
-    return float((negatives[:, -1] == 0).mean()) if len(negatives) else 0.0
 
 
 def _require_model(model: Any) -> None:
