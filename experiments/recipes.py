@@ -33,6 +33,8 @@ QUESTION = ("subject", "against", "strata")
 
 RECORD = 1
 """Shape of a record; older ones do not count."""
+FORMS = {"MACD": 2, "IMVAE": 2}
+"""Which form of a method is meant by the same settings; records of an older one do not count."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ class Unit:
         parts.append(sources.pop("teacher", None))
         parts += [x for x in (sources, self.arm.texts, dict(self.arm.split)) if x]
         parts += ["shuffled"] if self.arm.shuffled else []
+        parts += [x for x in (FORMS.get(self.arm.method),) if x]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def record(self) -> dict[str, Any] | None:

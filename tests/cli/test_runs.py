@@ -234,10 +234,15 @@ def test_recommend_knows_views_from_purchases(tmp_path, capsys):
     deeds = pl.read_csv(events).filter(user=5).sort("time")
     bought = set(deeds.filter(did="buy")["item"])
     assert found.isdisjoint(bought) and set(deeds["item"]) - bought <= found
-    history = ["--history", ",".join(deeds["item"]), "--behaviours", ",".join(deeds["did"])]
+    history = ["--history", ",".join(deeds["item"]), "--behaviours", ", ".join(deeds["did"])]
     assert main([*asked, *history]) == 0
     assert {row["item"] for row in json.loads(capsys.readouterr().out)} == found
     assert main([*asked, "--user", "5", "--behaviours", "view"]) == 2
+
+
+def test_behaviours_are_refused_where_they_are_all_alike(run, capsys):
+    assert main(["recommend", str(run), "--history", "sku-1", "--behaviours", "view"]) == 2
+    assert "has no target behaviour" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("default:.*not in the model")

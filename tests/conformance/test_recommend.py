@@ -102,7 +102,7 @@ def test_questions_that_cannot_be_answered(model, reloaded):
     for k in (0, 2.5, "3", True):
         with pytest.raises(DataError, match=f"k={k!r}"):
             model.recommend([["i1"]], k=k)
-    for flat in ([1, 2], [None]):
+    for flat in ([1, 2], [None], 5, [np.array(3)], iter([["i1"]]), {"i1": ["i1"]}, [{"i1": 1}]):
         with pytest.raises(DataError, match="list of items"):
             model.recommend(histories=flat)
     with pytest.raises(DataError, match="list of items"):

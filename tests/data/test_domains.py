@@ -287,6 +287,8 @@ def test_the_order_of_rows_does_not_matter(seed, share, cold):
         ({"keep_overlap": 1.5, "target_domain": "d0"}, r"in \[0, 1\]"),
         ({"keep_overlap": 0.5}, "name it with target_domain"),
         ({"make_cold": -0.1}, r"make_cold=-0.1 is a share"),
+        ({"make_cold": "1"}, r"make_cold='1' is a share"),
+        ({"keep_overlap": None}, r"keep_overlap=None is a share"),
     ],
 )
 def test_targets_that_cannot_be(simulated, settings, message):

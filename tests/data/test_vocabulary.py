@@ -28,15 +28,28 @@ def test_ids_typed_as_text_find_numbers():
     "ids",
     [
         [True, False],
+        np.array([True, False]),
         [b"a", b"bc"],
+        [b"\xff\x00", b"\xfe"],
+        [2.5e-07, 0.1],
         [date(2024, 1, 5), date(2023, 2, 1)],
         [datetime(2024, 1, 1), datetime(2024, 1, 1, 2, 3, 4, 500)],
     ],
     ids=lambda ids: type(ids[0]).__name__,
 )
 def test_ids_of_any_type_find_themselves(ids):
-    frame = pl.DataFrame({"user_id": ids * 2, "item_id": [7, 8, 8, 7]})
+    frame = pl.DataFrame({"user_id": [*ids, *ids], "item_id": [7, 8, 8, 7]})
     histories = Histories.from_log(read_events(frame, time=None))
+    assert sorted(histories.find(ids).tolist()) == [0, 1]
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_times_that_are_ids_are_found_whatever_the_unit_of_their_column(unit):
+    ids = [datetime(2024, 1, 1), datetime(2024, 1, 1, 2, 3, 4)]
+    users = pl.Series(ids * 2).cast(pl.Datetime(unit))
+    histories = Histories.from_log(
+        read_events(pl.DataFrame({"user_id": users, "item_id": [7, 8, 8, 7]}), time=None)
+    )
     assert sorted(histories.find(ids).tolist()) == [0, 1]
 
 

@@ -59,6 +59,10 @@ def recommend(
     if user is not None and behaviours is not None:
         raise SettingError("--behaviours belong to --history; those of a user are in the events")
     saved = load_recommender(model)
+    if behaviours is not None and saved.target_behaviour is None:
+        raise SettingError(
+            f"--behaviours: {saved.name} has no target behaviour, all are alike to it"
+        )
     asked: Histories | list[list[Any]]
     if user is not None:
         asked = history_of(user, Run.read(model), events)
@@ -83,7 +87,7 @@ def recommend(
         k=k,
         domain=domain,
         exclude_seen=exclude_seen,
-        behaviours=None if behaviours is None else [behaviours.split(",")],
+        behaviours=None if behaviours is None else [[x.strip() for x in behaviours.split(",")]],
         explain=explain,
     )
     shown = ("rank", "item", "domain", "score", "because")

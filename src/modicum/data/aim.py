@@ -31,8 +31,9 @@ class Aim:
 
     def __post_init__(self) -> None:
         for name in ("keep_overlap", "make_cold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"{name}={getattr(self, name)} is a share of users, in [0, 1]")
+            share = getattr(self, name)
+            if not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise DataError(f"{name}={share!r} is a share of users, a number in [0, 1]")
         if self.keep_overlap < 1 and self.domain is None:
             raise DataError(
                 f"keep_overlap={self.keep_overlap} drops events outside the target domain; name "

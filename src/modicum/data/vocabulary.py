@@ -51,9 +51,15 @@ def _alike(ids: pl.Series, wanted: Sequence[Any]) -> list[Any]:
 
 def _as_read(x: Any) -> str | None:
     """Return an id as text, as a column of such ids is read."""
-    if isinstance(x, bool | date):
+    x = x.item() if isinstance(x, np.generic) else x
+    if isinstance(x, bool | date | float):
         return str(pl.Series([x]).cast(pl.String)[0])
-    return x.decode(errors="replace") if isinstance(x, bytes) else str(x)
+    if isinstance(x, bytes):
+        try:
+            return x.decode()
+        except UnicodeDecodeError:
+            return x.hex()
+    return str(x)
 
 
 def _as_int(x: Any) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,21 +25,19 @@ def of_items(
     Args:
         histories: ids or (domain, id) pairs, oldest first.
         vocabulary: the items that the model knows.
-        behaviours: of each item.
+        behaviours: of each item; ``""`` is the target.
         target: the behaviour that others are auxiliary to; None: all are alike.
 
     Raises:
-        DataError: an item is of several domains, or the behaviours are not as many as the items.
+        DataError: these are no lists of items, an item is of several domains, or the behaviours are
+            not as many as the items.
 
     >>> import polars as pl
     >>> of_items([["a", "z"], ["b", "a"]], Vocabulary(pl.Series(["a", "b"]))).item_rows
     array([1, 2, 1])
     """
-    if any(
-        isinstance(history, str | bytes) or not hasattr(history, "__len__") for history in histories
-    ):
-        raise DataError("each history is a list of items: give histories=[[item, ...], ...]")
-    lengths = np.array([len(history) for history in histories], dtype=np.int64)
+    _length(histories)
+    lengths = np.array([_length(history) for history in histories], dtype=np.int64)
     flat = [item for history in histories for item in history]
     ends = np.cumsum(lengths)
     auxiliary = None
@@ -47,9 +45,25 @@ def of_items(
         if [len(each) for each in behaviours] != lengths.tolist():
             raise DataError("behaviours must name one behaviour for each item of the histories")
         if target is not None:
-            named = [behaviour != target for each in behaviours for behaviour in each]
+            named = [name not in ("", target) for each in behaviours for name in each]
             auxiliary = np.array(named, dtype=bool)
     return Prefixes.of(vocabulary.rows(flat), ends - lengths, ends, auxiliary)
+
+
+def _length(items: Any) -> int:
+    """Return the length of a list of items, or of histories.
+
+    Raises:
+        DataError: it is no such list.
+    """
+    try:
+        if isinstance(items, str | bytes | Mapping):
+            raise TypeError
+        return len(items)
+    except TypeError:
+        raise DataError(
+            "each history is a list of items: give histories=[[item, ...], ...]"
+        ) from None
 
 
 def of_users(

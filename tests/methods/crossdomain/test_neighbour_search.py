@@ -57,12 +57,6 @@ def test_what_all_keys_have_in_common_counts_for_nothing():
     )
 
 
-def test_one_lender_lends_to_everybody():
-    one = Neighbours(1, 4, k=3, temperature=0.2)
-    one.keep(0, *some(1))
-    torch.testing.assert_close(one.lent(0, QUERIES), some(1)[1].expand(5, 4))
-
-
 def test_what_is_kept_comes_back_and_can_be_forgotten():
     one, other = index(6), Neighbours(2, 4, k=3, temperature=0.2)
     other.load(one.tensors())

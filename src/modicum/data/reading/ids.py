@@ -84,6 +84,8 @@ def convert(scan: pl.LazyFrame, column: str, *, loose: bool, place: str) -> tupl
         except pl.exceptions.ComputeError:
             text = values.bin.encode("hex")
         return text, broken
+    if isinstance(dtype, pl.Datetime):
+        values = values.cast(pl.Datetime("us", dtype.time_zone))  # one text for one time
     if dtype.is_temporal() or dtype in (pl.Boolean, pl.Null):
         return values.cast(pl.String), broken
     raise DataError(f"{place} has the type {dtype}, which cannot hold ids; use numbers or text")

@@ -30,6 +30,8 @@ from modicum.training.batches import Batch, Windows
 Pooling = Literal["last", "mean"]
 Form = Literal["infonce", "critic"]
 
+KEPT = 4.0
+"""Added to the fusion's gate: it begins by keeping nearly all of the state, as the encoder has it."""
 INDEX = "neighbours."
 """Begins the names of the neighbours' tensors in a bundle."""
 DRAWN = 0.2
@@ -341,7 +343,7 @@ class Interest(nn.Module):
         self.attention = SelfAttention(dim, heads, causal=False)
         self.fusion = nn.GRUCell(dim, dim)
         with torch.no_grad():
-            self.fusion.bias_hh[dim : 2 * dim] += 1  # begins by keeping more of the state
+            self.fusion.bias_hh[dim : 2 * dim] += KEPT
 
     def forward(
         self, query: Tensor, user: Tensor, states: Tensor, places: Tensor, at: Tensor

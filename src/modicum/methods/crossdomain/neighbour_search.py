@@ -42,7 +42,7 @@ class Neighbours(nn.Module):
 
     def keep(self, domain: int, keys: Tensor, vectors: Tensor) -> None:
         """Replace the index of a domain by users with ``keys`` (U, D) and ``vectors`` (U, D)."""
-        centre = keys.mean(0, keepdim=True) if len(keys) > 1 else torch.zeros_like(keys[:1])
+        centre = keys.mean(0, keepdim=True)
         setattr(self, f"centre{domain}", centre)
         setattr(self, f"keys{domain}", F.normalize(keys - centre, dim=1))
         setattr(self, f"vectors{domain}", vectors)
