@@ -251,15 +251,15 @@ class Network(LearnedNetwork):
         own, other = batch.part(inside)[0], batch.part(~inside)[0]
         there = own.real.any(1)
         both, proposed = there & other.real.any(1), torch.zeros_like(there)
-        x = self.summary(own)
+        whole = self.summary(batch)
+        x, x_other = self.side(own, whole, both), self.side(other, whole, both)
         code = self.own(x)
         prior = Gaussian(torch.zeros_like(code.mean), torch.zeros_like(code.mean))
         shared = foretold = augmented = None
         if self.has_shared:
-            x_other = self.summary(other)
             foretold = self.shared(x), self.shared(x_other)
             met = self.meeting(own, other, x, x_other, both)
-            shared = self.shared(self.summary(batch) + met)
+            shared = self.shared(whole + met)
         if self.generator is not None:
             known = batch.extra.get("later"), batch.extra.get("counted")
             pseudo = self.generator(batch.items, asked, *known)
@@ -283,6 +283,19 @@ class Network(LearnedNetwork):
             longest = int(batch.lengths.max())
             known = self.encoder.encode(Batch(batch.items[there, :longest]))
             summary = summary.index_put((there,), known)
+        return summary
+
+    def side(self, part: Batch, whole: Tensor, both: Tensor) -> Tensor:
+        """Return the encoder's vector of a part of each history (B, D), 0 where it has no events.
+
+        Args:
+            part: the events of one side.
+            whole: (B, D) vectors of all events.
+            both: (B,) where there are events on the other side too.
+        """
+        summary = whole * part.real.any(1, keepdim=True)
+        if both.any():
+            summary = summary.index_put((both,), self.summary(part.take(both)))
         return summary
 
     def meeting(self, own: Batch, other: Batch, x: Tensor, x_other: Tensor, both: Tensor) -> Tensor:
